@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * From words on the command line to a command and its checked input. Flags may stand before, between and after the words,
+ * as `--flag value` or `--flag=value`; `--` ends them (REQUIREMENTS X-16). Commander wants a subcommand's flags behind its
+ * name, so the words are found first and commander parses the one command that they name.
+ */
+import { DvError } from "@debvisor/shared/errors";
+import { kebabCase, readText } from "@debvisor/shared/field";
+import { parseDuration, SECOND_MS } from "@debvisor/shared/units";
+import { Command, CommanderError } from "commander";
+import type { z } from "zod";
+import {
+  argumentsOf,
+  type CommandSpec,
+  flagsOf,
+  flagsOfSchema,
+  type Option,
+  type Program,
+  singularOf,
+  titleOf,
+  wordsOf,
+} from "./command.ts";
+import { ConfirmFlag, GlobalFlags } from "./settings.ts";
+
+/** A command line taken apart. */
+export interface Scanned {
+  /** Words before `--` that belong to no flag. */
+  readonly words: readonly string[];
+  /** Flags with their values, in the order given, as commander reads them. */
+  readonly flags: readonly string[];
+  /** Everything after `--`. */
+  readonly rest: readonly string[];
+}
+
+const SHORT_FLAGS: Readonly<Record<string, string>> = { "-h": "--help", "-V": "--version" };
+
+/** Sorts the command line into words and flags. @throws INVALID_ARGUMENT */
+export function scan(program: Program, argv: readonly string[]): Scanned {
+  const switches = booleanFlags(program);
+  const words: string[] = [];
+  const flags: string[] = [];
+  const queue = [...argv];
+  for (let word = queue.shift(); word !== undefined; word = queue.shift()) {
+    if (word === "--") return { words, flags, rest: queue };
+    const long = SHORT_FLAGS[word] ?? word;
+    if (/^-[A-Za-z]/.test(long)) throw usage(`unknown flag ${word}`);
+    if (long.startsWith("--")) flags.push(...scanFlag(long, switches, queue));
+    else words.push(word);
+  }
+  return { words, flags, rest: [] };
+}
+
+/* One flag as commander reads it; takes the value from the queue where the flag has one. */
+function scanFlag(word: string, switches: ReadonlyMap<string, boolean>, queue: string[]): readonly string[] {
+  const name = word.split("=", 1)[0] ?? word;
+  if (switches.get(name) === true) return booleanValue(name, word) ? [name] : [];
+  if (word.includes("=")) return [word];
+  const value = switches.has(name) ? queue.shift() : undefined;
+  if (value?.startsWith("--")) {
+    throw usage(`${name} needs a value, not the flag ${value}; write ${name}=${value} if it is one`);
+  }
+  return value === undefined ? [name] : [name, value];
+}
+
+function booleanValue(name: string, word: string): boolean {
+  if (!word.includes("=")) return true;
+  const value = readText({ type: "boolean", repeated: false }, word.slice(name.length + 1));
+  if (typeof value !== "boolean") throw usage(`${name} is a switch: true or false, not ${word.slice(name.length + 1)}`);
+  return value;
+}
+
+/** Every flag of the program, and whether it is a switch. A test keeps one name from being both. */
+export function booleanFlags(program: Program): ReadonlyMap<string, boolean> {
+  const all = [...globalOptions(true), ...program.commands.flatMap(flagsOf)];
+  return new Map(all.map(({ label, type, repeated }) => [label, type === "boolean" && !repeated]));
+}
+
+/** The flags that are not a command's own. */
+export function globalOptions(withConfirm: boolean): readonly Option[] {
+  return [...flagsOfSchema(GlobalFlags), ...(withConfirm ? flagsOfSchema(ConfirmFlag) : [])];
+}
+
+/** What the words name: a command with the words left for its arguments, or only a noun, or nothing. */
+export interface Resolved {
+  readonly command: CommandSpec | undefined;
+  readonly noun: string | undefined;
+  readonly words: readonly string[];
+}
+
+/** Finds the command that the words name. @throws INVALID_ARGUMENT for an unknown noun or verb */
+export function resolveCommand(program: Program, words: readonly string[]): Resolved {
+  if (program.single) return { command: program.commands[0], noun: undefined, words };
+  const [first, second] = words;
+  if (first === undefined) return { command: undefined, noun: undefined, words };
+  const ofNoun = program.commands.filter(({ noun }) => noun === first || singularOf(noun) === first);
+  const noun = ofNoun[0]?.noun;
+  if (noun === undefined)
+    throw usage(
+      `unknown command ${first}${nearest(
+        first,
+        program.commands.map((command) => command.noun),
+      )}; see ${program.name} --help`,
+    );
+  const exact = ofNoun.find(({ verb }) => verb !== undefined && verb === second);
+  if (exact) return { command: exact, noun, words: words.slice(2) };
+  const bare = ofNoun.find(({ verb }) => verb === undefined);
+  if (bare) return { command: bare, noun, words: words.slice(1) };
+  if (second === undefined) return { command: undefined, noun, words: [] };
+  const verbs = ofNoun.map(({ verb }) => verb ?? "");
+  throw usage(`unknown verb ${second} of ${noun}${nearest(second, verbs)}; there are: ${verbs.join(", ")}`);
+}
+
+/** The global flags among what was scanned, by key. Unknown flags are left to `parseInput`. @throws INVALID_ARGUMENT */
+export function readGlobals(scanned: Scanned): Readonly<Record<string, unknown>> {
+  const parser = commanderFor(globalOptions(true)).allowUnknownOption().allowExcessArguments();
+  return collect(run(parser, scanned.flags), globalOptions(true));
+}
+
+/** The checked input of a command. `given` keeps what was typed, `input` has the defaults as well. */
+export interface ParsedInput {
+  readonly given: Readonly<Record<string, unknown>>;
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly confirmed: boolean;
+}
+
+/** Parses the arguments and flags of a command and checks them against its schema. @throws INVALID_ARGUMENT */
+export function parseInput(
+  program: Program,
+  command: CommandSpec,
+  words: readonly string[],
+  scanned: Scanned,
+): ParsedInput {
+  const options = [...globalOptions(command.effect !== "read"), ...flagsOf(command)];
+  const parser = commanderFor(options).name(titleOf(program, command));
+  for (const { label, required } of argumentsOf(command)) parser.argument(required ? `<${label}>` : `[${label}]`);
+  const positional = [...words, ...scanned.rest];
+  const typed = run(parser, [...scanned.flags, ...(positional.length > 0 ? ["--", ...positional] : [])]);
+  const globals = new Set(globalOptions(true).map(({ key }) => key));
+  const given: Record<string, unknown> = collect(
+    typed,
+    flagsOf(command).filter(({ key }) => !globals.has(key)),
+  );
+  for (const [i, option] of argumentsOf(command).entries()) {
+    const text = parser.args[i];
+    if (text !== undefined) given[option.key] = readText(option, text);
+  }
+  if (command.timeoutSets !== undefined) adoptTimeout(command, typed["timeout"], given);
+  const checked = command.input.safeParse(given);
+  if (!checked.success) throw refusal(program, command, checked.error.issues[0]);
+  return { given, input: checked.data, confirmed: typed["confirm"] === true };
+}
+
+/* `dvctl discover --timeout 5` listens for five seconds (DISC-02), and does not fail after them. */
+function adoptTimeout(command: CommandSpec, timeout: unknown, given: Record<string, unknown>): void {
+  const key = command.timeoutSets ?? "";
+  if (timeout === undefined || given[key] !== undefined) return;
+  const ms = parseDuration(String(timeout));
+  if (ms === undefined) throw usage(`--timeout: a time such as 5 (seconds), 500ms or 2m`);
+  given[key] = ms / SECOND_MS;
+}
+
+function commanderFor(options: readonly Option[]): Command {
+  const parser = new Command()
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined, writeOut: () => undefined })
+    .helpOption(false);
+  for (const { label, type, repeated } of options) {
+    if (type === "boolean" && !repeated) parser.option(label);
+    else if (repeated)
+      parser.option(`${label} <value>`, "", (value: string, before: string[] | undefined) => [
+        ...(before ?? []),
+        value,
+      ]);
+    else parser.option(`${label} <value>`);
+  }
+  return parser;
+}
+
+function run(parser: Command, argv: readonly string[]): Record<string, unknown> {
+  try {
+    parser.parse(argv, { from: "user" });
+    return parser.opts();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    throw usage(error.message.replace(/^error: /, "").replaceAll("\n", " "));
+  }
+}
+
+/* Commander turns `--no-color` into `color: false`. */
+function collect(typed: Readonly<Record<string, unknown>>, options: readonly Option[]): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  for (const option of options) {
+    const negated = option.label.startsWith("--no-");
+    const value = negated
+      ? typed[option.key.charAt(2).toLowerCase() + option.key.slice(3)] === false || undefined
+      : typed[option.key];
+    if (value === undefined) continue;
+    if (Array.isArray(value)) found[option.key] = value.flatMap((text: string) => readText(option, text) as unknown[]);
+    else found[option.key] = typeof value === "string" ? readText(option, value) : value;
+  }
+  return found;
+}
+
+function refusal(program: Program, command: CommandSpec, issue: z.core.$ZodIssue | undefined): DvError {
+  const key = String(issue?.path[0] ?? "");
+  const isArgument = command.args.includes(key);
+  const label = isArgument ? kebabCase(key).toUpperCase() : `--${kebabCase(key)}`;
+  const title = titleOf(program, command);
+  if (key === "nodes") return usage(`which nodes? ${title} --nodes node-1,node-2, --nodes role=server or --nodes all`);
+  const missing = issue?.code === "invalid_type" && issue.message.endsWith("received undefined");
+  return usage(missing ? `${label} is required; see ${title} --help` : `${label}: ${issue?.message ?? "refused"}`);
+}
+
+function nearest(word: string, known: readonly string[]): string {
+  const close = [...new Set(known)].find(
+    (other) => other !== "" && (other.startsWith(word) || distance(word, other) <= 2),
+  );
+  return close ? `, did you mean ${close}?` : "";
+}
+
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(
+        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
+      );
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** An error of the command line: exit code 2. */
+export function usage(message: string): DvError {
+  return new DvError("INVALID_ARGUMENT", message);
+}
+
+/** Words of a command as one argument for completion and man page names: `nodes-list`. */
+export function pageNameOf(command: CommandSpec): string {
+  return wordsOf(command).join("-");
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Consent before an effect (REQUIREMENTS X-12, X-13). What destroys is planned and asked for on a terminal, refused without
+ * one; a change of several targets shows its plan and wants `--confirm`; a change of one target runs as typed.
+ */
+
+import { styleText } from "node:util";
+import type { Effect } from "@debvisor/proto-events/kit";
+import { type Call, EXIT } from "./command.ts";
+
+/** What is about to happen. */
+export interface Plan {
+  readonly title: string;
+  readonly effect: Effect;
+  readonly targets: readonly string[];
+  readonly perNode: boolean;
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly changes: string | undefined;
+  readonly undo: string | undefined;
+}
+
+/** What consent needs of a call. */
+export type ConfirmCall = Pick<Call, "output" | "signal"> & {
+  readonly confirmed: boolean;
+  readonly terminal: Call["terminal"];
+};
+
+/** Undefined when the command may go on, otherwise the exit code with which it ends without effect. */
+export async function confirm(plan: Plan, call: ConfirmCall): Promise<number | undefined> {
+  if (plan.effect === "read" || call.confirmed) return undefined;
+  if (plan.effect === "change") return hasManyTargets(plan) ? summarise(plan, call) : undefined;
+  if (!call.terminal) {
+    call.output.error(`${plan.title} needs --confirm when no terminal is there to ask; nothing changed`);
+    return EXIT.usage;
+  }
+  for (const line of planLines(plan)) call.terminal.stderr.write(`${line}\n`);
+  const answer = await ask(call.terminal);
+  if (answer === "yes") return undefined;
+  call.output.info("nothing changed");
+  return answer === undefined ? EXIT.interrupted : EXIT.general;
+}
+
+function hasManyTargets({ perNode, targets }: Plan): boolean {
+  const selection = targets.at(-1) ?? "";
+  return perNode && /[,=~]|^all$/.test(selection);
+}
+
+function summarise(plan: Plan, { output }: ConfirmCall): number {
+  for (const line of planLines(plan))
+    output.line(output.color ? styleText("yellow", line, { validateStream: false }) : line);
+  output.info("nothing changed, add --confirm");
+  return EXIT.ok;
+}
+
+/** The plan as people read it. */
+export function planLines(plan: Plan): readonly string[] {
+  const other = Object.entries(plan.input).filter(([, value]) => !plan.targets.includes(String(value)));
+  return [
+    `Plan: ${plan.title}`,
+    `  target: ${plan.targets.join(", ") || "the cluster"}`,
+    ...other.map(([key, value]) => `  ${key}: ${Array.isArray(value) ? value.join(", ") : String(value)}`),
+    ...(plan.changes ? [`  changes: ${plan.changes}`] : []),
+    ...(plan.undo ? [`  undo: ${plan.undo}`] : []),
+  ];
+}
+
+/* Undefined after Ctrl-C, which the prompt reads as a key. */
+async function ask({ stdin, stderr }: NonNullable<Call["terminal"]>): Promise<string | undefined> {
+  const { isCancel, text } = await import("@clack/prompts");
+  const answer = await text({ message: "Type yes to go on", input: stdin, output: stderr });
+  return isCancel(answer) ? undefined : answer.trim();
+}

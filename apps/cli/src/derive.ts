@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Commands made from the contracts: every operation with `http` and `cli` is one. */
+
+import { type CliSpec, type OperationSpec, roleOf } from "@debvisor/proto-events/kit";
+import { NodeSelection } from "@debvisor/proto-events/primitives";
+import { allOperations, type RegisteredOperation } from "@debvisor/proto-events/registry";
+import { renderRecord, renderTable, valueAt } from "@debvisor/shared/table";
+import { type Call, type CommandSpec, EXIT } from "./command.ts";
+import { confirm, type Plan } from "./confirm.ts";
+import { reportFanOut } from "./fan-out.ts";
+
+/** Time that a gateway has beyond the operation's own limit, before the client gives up. */
+const SLACK_MS = 3_000;
+
+/** The commands of all operations that have one. */
+export function derivedCommands(): readonly CommandSpec[] {
+  return allOperations().flatMap((operation) =>
+    operation.spec.cli && operation.spec.http ? [derive(operation, operation.spec.cli)] : [],
+  );
+}
+
+/** The command of one operation. */
+export function derive({ spec }: Pick<RegisteredOperation, "spec">, cli: CliSpec): CommandSpec {
+  const perNode = spec.scope === "node";
+  return {
+    noun: cli.noun,
+    verb: cli.verb,
+    summary: spec.summary,
+    input: perNode ? spec.input.extend({ nodes: NodeSelection }) : spec.input,
+    args: cli.args ?? [],
+    effect: spec.effect,
+    perNode,
+    privilege: privilegeOf(spec),
+    errors: spec.errors,
+    help: cli,
+    run: (call) => runOperation(spec, cli, call),
+  };
+}
+
+/** Permission and role in words. */
+export function privilegeOf(spec: Pick<OperationSpec, "effect" | "role" | "permission">): string {
+  return `A token with the permission ${spec.permission}; the role ${roleOf(spec)} includes it. No right on this machine beyond reading the context file.`;
+}
+
+async function runOperation(spec: OperationSpec, cli: CliSpec, call: Call): Promise<number> {
+  const stop = await confirm(planOf(spec, cli, call), call);
+  if (stop !== undefined) return stop;
+  const reply = await call.client().request({ ...toHttp(spec, call.given), timeoutMs: spec.timeoutMs + SLACK_MS });
+  if (spec.scope === "node") return reportFanOut(reply, cli, call);
+  printReply(reply.body, reply.text, cli, call);
+  return EXIT.ok;
+}
+
+/** Spreads the input over path, query and body. Reads and DELETE have no body: proxies drop theirs. */
+export function toHttp(spec: OperationSpec, given: Readonly<Record<string, unknown>>) {
+  const { method, path: template } = spec.http ?? { method: "GET", path: "/" };
+  const rest = { ...given };
+  const path = template.replaceAll(/\{(\w+)\}/g, (_, key: string) => {
+    const value = rest[key];
+    delete rest[key];
+    return encodeURIComponent(String(value));
+  });
+  if (method === "GET" || method === "DELETE") return { method, path, query: rest };
+  const { nodes, ...body } = rest;
+  return spec.scope === "node" ? { method, path, query: { nodes }, body } : { method, path, body: rest };
+}
+
+function planOf(spec: OperationSpec, cli: CliSpec, call: Call): Plan {
+  const targets = [...(cli.args ?? []), ...(spec.scope === "node" ? ["nodes"] : [])].map((key) =>
+    String(call.given[key] ?? ""),
+  );
+  return {
+    title: [call.program.name, cli.noun, cli.verb].filter(Boolean).join(" "),
+    effect: spec.effect,
+    targets: targets.filter((target) => target !== ""),
+    perNode: spec.scope === "node",
+    input: call.given,
+    changes: cli.changes,
+    undo: cli.undo,
+  };
+}
+
+function printReply(body: unknown, raw: string, cli: CliSpec, call: Call): void {
+  const style = { color: call.output.color, nowMs: Date.now() };
+  const rows = cli.rows === undefined ? undefined : valueAt(body, cli.rows);
+  const { columns } = cli;
+  call.output.result(
+    body,
+    () => (columns && Array.isArray(rows) ? renderTable(columns, rows, style) : renderRecord(body, style)),
+    raw,
+  );
+  const cursor = valueAt(body, "nextCursor");
+  if (typeof cursor === "string") call.output.info(`there is more: repeat with --cursor ${cursor}, or raise --limit`);
+  if (Array.isArray(rows) && rows.length === 0) call.output.info("nothing to list");
+}
+

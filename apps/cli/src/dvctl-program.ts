@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The commands of `dvctl`: those of the contracts, and those written by hand. */
+import { type Program, wordsOf } from "./command.ts";
+import { derivedCommands } from "./derive.ts";
+import { advertise } from "./dvctl/advertise.ts";
+import { completion } from "./dvctl/completion.ts";
+import { configShow } from "./dvctl/config-show.ts";
+import { contextShow } from "./dvctl/context-show.ts";
+import { discover } from "./dvctl/discover.ts";
+import { errors } from "./dvctl/errors.ts";
+import { eventsFollow } from "./dvctl/events-follow.ts";
+import { help } from "./dvctl/help.ts";
+import { labKill } from "./dvctl/lab-kill.ts";
+import { labStart } from "./dvctl/lab-start.ts";
+import { labStatus } from "./dvctl/lab-status.ts";
+import { labStop } from "./dvctl/lab-stop.ts";
+import { man } from "./dvctl/man.ts";
+import { ping } from "./dvctl/ping.ts";
+import { tokensShow } from "./dvctl/tokens-show.ts";
+import { versionCommand } from "./dvctl/version.ts";
+
+const HANDWRITTEN = [
+  eventsFollow,
+  discover,
+  advertise,
+  errors,
+  ping,
+  tokensShow,
+  contextShow,
+  configShow,
+  labStatus,
+  labStart,
+  labStop,
+  labKill,
+  completion,
+  man,
+  help,
+  versionCommand,
+];
+
+/** The program `dvctl`. Commands of one noun stand together. */
+export function dvctlProgram(): Program {
+  const commands = [...derivedCommands(), ...HANDWRITTEN];
+  const nouns = [...new Set(commands.map(({ noun }) => noun))];
+  const sorted = nouns.flatMap((noun) => commands.filter((command) => command.noun === noun));
+  const titles = sorted.map((command) => wordsOf(command).join(" "));
+  const twice = titles.find((title, i) => titles.indexOf(title) !== i);
+  if (twice !== undefined) throw new TypeError(`two commands are called ${twice}`);
+  return { name: "dvctl", summary: "looks at and changes a DebVisor cluster.", commands: sorted };
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the launcher and a node's process say to each other over their private channel. */
+import { z } from "zod";
+
+/** From a node to the launcher. */
+export const NodeMessage = z.discriminatedUnion("type", [
+  /** mDNS showed a member of the cluster; the node asks to be let in. */
+  z.object({ type: z.literal("found"), member: z.string(), address: z.string() }),
+  z.object({ type: z.literal("bus-up"), how: z.string() }),
+  z.object({ type: z.literal("ready") }),
+  z.object({
+    type: z.literal("state"),
+    natsPid: z.number().nullable(),
+    services: z.array(z.object({ name: z.string(), pid: z.number().nullable() })),
+  }),
+  z.object({ type: z.literal("failed"), code: z.string(), message: z.string() }),
+]);
+export type NodeMessage = z.output<typeof NodeMessage>;
+
+/** From the launcher to a node: its membership file is there, or has changed. */
+export const LauncherMessage = z.object({ type: z.literal("membership") });
+export type LauncherMessage = z.output<typeof LauncherMessage>;
+
+/** Request on the control socket (`dvctl lab …`). */
+export const ControlRequest = z.strictObject({
+  command: z.enum(["status", "start", "stop", "kill"]),
+  node: z.string().max(64).optional(),
+});
+export type ControlRequest = z.output<typeof ControlRequest>;

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The launcher's hold on one node: a process group of its own, its log, its messages, its orderly and its hard end. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { followLog } from "./log-view.ts";
+import type { LabNode } from "./lab-files.ts";
+import { type LauncherMessage, NodeMessage } from "./messages.ts";
+
+/** Longest time for an orderly end; the whole cluster has to be gone within 5 s of Ctrl-C. */
+const STOP_LIMIT_MS = 4_300;
+
+export interface NodeProcessOptions {
+  readonly node: LabNode;
+  readonly dir: string;
+  readonly logFile: string;
+  readonly natsBinary: string;
+  readonly advertiseKey: Uint8Array;
+  readonly processes: boolean;
+  readonly logLevel: string;
+  readonly show: (line: string) => void;
+  readonly onMessage: (message: NodeMessage) => void;
+  readonly onExit: (how: string) => void;
+}
+
+/** A node's process, started with the object. */
+export class NodeProcess {
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<void>;
+  #running = true;
+  #stopping = false;
+  #state: { natsPid: number | null; services: { name: string; pid: number | null }[] } = { natsPid: null, services: [] };
+
+  constructor(options: NodeProcessOptions) {
+    const script = fileURLToPath(new URL("./node.ts", import.meta.url));
+    const flags = ["--dir", options.dir, "--nats", options.natsBinary, "--key", Buffer.from(options.advertiseKey).toString("base64")];
+    // Detached: a group of its own, which a Ctrl-C in the terminal does not reach and which can be killed as a whole.
+    this.#child = spawn(process.execPath, [script, ...flags, ...(options.processes ? ["--processes"] : [])], {
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      detached: true,
+    });
+    const { stdout, stderr } = this.#child;
+    for (const output of [stdout, stderr]) {
+      if (output) followLog({ output, file: options.logFile, node: options.node.name, level: options.logLevel, show: options.show });
+    }
+    this.#child.on("message", (raw) => this.#receive(raw, options.onMessage));
+    this.#child.on("error", () => undefined);
+    this.#exited = new Promise((resolve) => {
+      this.#child.once("exit", (code, signal) => {
+        this.#running = false;
+        // Whatever the node's process left behind in its group goes with it.
+        this.#signalGroup("SIGKILL");
+        if (!this.#stopping) options.onExit(signal ?? `exit code ${code}`);
+        resolve();
+      });
+    });
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  get pid(): number | null {
+    return this.#running ? (this.#child.pid ?? null) : null;
+  }
+
+  get natsPid(): number | null {
+    return this.#running ? this.#state.natsPid : null;
+  }
+
+  get services(): readonly { name: string; pid: number | null }[] {
+    return this.#running ? this.#state.services : [];
+  }
+
+  /** Tells the node that its membership file was written. */
+  membershipChanged(): void {
+    const message: LauncherMessage = { type: "membership" };
+    if (this.#running && this.#child.connected) this.#child.send(message, () => undefined);
+  }
+
+  /** Orderly end; hard after the limit. */
+  async stop(): Promise<void> {
+    if (!this.#running) return;
+    this.#stopping = true;
+    this.#child.kill("SIGTERM");
+    const timer = setTimeout(() => this.#signalGroup("SIGKILL"), STOP_LIMIT_MS);
+    await this.#exited;
+    clearTimeout(timer);
+  }
+
+  /** Ends the whole group as a power cut would. */
+  async kill(): Promise<void> {
+    if (!this.#running) return;
+    this.#signalGroup("SIGKILL");
+    await this.#exited;
+  }
+
+  #receive(raw: unknown, onMessage: (message: NodeMessage) => void): void {
+    const parsed = NodeMessage.safeParse(raw);
+    if (!parsed.success) return;
+    if (parsed.data.type === "state") this.#state = { natsPid: parsed.data.natsPid, services: parsed.data.services };
+    onMessage(parsed.data);
+  }
+
+  #signalGroup(signal: NodeJS.Signals): void {
+    if (this.#child.pid === undefined) return;
+    try {
+      process.kill(-this.#child.pid, signal);
+    } catch {
+      // The group is empty.
+    }
+  }
+}

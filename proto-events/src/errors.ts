@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The closed list of error kinds and the open catalogue of error codes. A kind fixes the HTTP status, the exit code and
+ * whether a retry can help, so that REST, WebSocket and shells always agree (REQUIREMENTS X-02). `dvctl errors` and the
+ * reference page are made from this file; nobody keeps a second table.
+ */
+
+/** What each kind of failure means to HTTP callers, shells and retry loops. `timeout` is retryable only if the operation is idempotent. */
+export const ERROR_KINDS = {
+  "invalid-argument": { http: 400, exit: 2, retryable: false },
+  unauthenticated: { http: 401, exit: 1, retryable: false },
+  "permission-denied": { http: 403, exit: 1, retryable: false },
+  "not-found": { http: 404, exit: 3, retryable: false },
+  conflict: { http: 409, exit: 5, retryable: false },
+  "precondition-failed": { http: 412, exit: 6, retryable: false },
+  "validation-failed": { http: 422, exit: 6, retryable: false },
+  busy: { http: 423, exit: 5, retryable: true },
+  "operation-failed": { http: 502, exit: 5, retryable: false },
+  unavailable: { http: 503, exit: 4, retryable: true },
+  timeout: { http: 504, exit: 4, retryable: true },
+  "insufficient-capacity": { http: 507, exit: 5, retryable: false },
+  internal: { http: 500, exit: 1, retryable: false },
+} as const;
+
+/** One of the 13 kinds. */
+export type ErrorKind = keyof typeof ERROR_KINDS;
+
+/** A catalogue entry: its kind, what happened in one sentence, and what the operator does about it. */
+export interface ErrorEntry {
+  readonly kind: ErrorKind;
+  readonly summary: string;
+  readonly remedy: string;
+}
+
+/** Codes that any operation may answer with; they need not be listed in an operation's `errors`. */
+export const GENERAL_ERROR_CODES = {
+  INVALID_ARGUMENT: {
+    kind: "invalid-argument",
+    summary: "The request does not match the operation's schema.",
+    remedy: "Correct the fields named under `details.issues`; `dvctl <noun> <verb> --help` or /docs shows the schema.",
+  },
+  UNAUTHENTICATED: {
+    kind: "unauthenticated",
+    summary: "The request carries no credential, or one that is unknown, expired or revoked.",
+    remedy: "Send `Authorization: Bearer <token>`; `dvctl token show` prints the one of the current context.",
+  },
+  PERMISSION_DENIED: {
+    kind: "permission-denied",
+    summary: "The caller is known but its role or scopes do not include the operation's permission.",
+    remedy: "Ask an administrator for a token whose role includes the permission named in `details.permission`.",
+  },
+  NOT_FOUND: {
+    kind: "not-found",
+    summary: "No such resource or route.",
+    remedy: "Check the spelling; list what exists with the noun's `list` command.",
+  },
+  REQUEST_TOO_LARGE: {
+    kind: "invalid-argument",
+    summary: "The request body, URL or message is larger than the limit.",
+    remedy: "Send less; the limits are in docs/reference.",
+  },
+  RATE_LIMITED: {
+    kind: "busy",
+    summary: "The caller sent more requests than its rate class allows.",
+    remedy: "Wait for the time in the Retry-After header, then try again.",
+  },
+  UNAVAILABLE: {
+    kind: "unavailable",
+    summary: "The service that answers this operation cannot be reached.",
+    remedy: "Look at `dvctl status` and `dvctl services list`; try again once the service is back.",
+  },
+  TIMEOUT: {
+    kind: "timeout",
+    summary: "No answer arrived in time; whether the operation took effect is unknown.",
+    remedy: "Read the state back before trying again; raise --timeout when the target is slow.",
+  },
+  INTERNAL: {
+    kind: "internal",
+    summary: "A bug or an impossible answer.",
+    remedy: "Report the request id; the log of the service that answered has the cause under the same id.",
+  },
+  NO_TARGETS: {
+    kind: "not-found",
+    summary: "The selection of nodes matches none.",
+    remedy: "List the nodes with `dvctl nodes list`; say `all` when all are meant.",
+  },
+  BUS_UNAVAILABLE: {
+    kind: "unavailable",
+    summary: "The message bus cannot be reached or did not acknowledge in time.",
+    remedy: "Check that a majority of the server nodes run: `dvctl status`.",
+  },
+  MALFORMED_REPLY: {
+    kind: "internal",
+    summary: "The peer answered with something that is not a valid reply.",
+    remedy: "Compare the versions in `dvctl nodes list`; restart the service on the node named.",
+  },
+  CONFIG_INVALID: {
+    kind: "invalid-argument",
+    summary: "A configuration file, environment variable or flag has a value that its schema refuses.",
+    remedy: "Correct the key named in the message; `dvctl config show --origin` says where each value came from.",
+  },
+  CONFLICT: {
+    kind: "conflict",
+    summary: "Somebody else changed the object meanwhile, or it exists already.",
+    remedy: "Read it again and repeat the change.",
+  },
+} as const satisfies Record<string, ErrorEntry>;
+
+/** Codes that belong to particular operations or to starting a cluster on this machine. */
+export const SPECIFIC_ERROR_CODES = {
+  NODE_NOT_FOUND: {
+    kind: "not-found",
+    summary: "No node with that id or name is registered.",
+    remedy: "List the nodes with `dvctl nodes list`.",
+  },
+  NODE_NAME_TAKEN: {
+    kind: "conflict",
+    summary: "Another node is registered under that name.",
+    remedy: "Choose another name, or delete the old node first.",
+  },
+  NODE_ALIVE: {
+    kind: "precondition-failed",
+    summary: "A node that still sends heartbeats cannot be deleted.",
+    remedy: "Stop the node first, or disable it: `dvctl nodes disable NODE --reason TEXT`.",
+  },
+  TOKEN_NOT_FOUND: {
+    kind: "not-found",
+    summary: "No token with that id exists.",
+    remedy: "List the tokens with `dvctl tokens list`.",
+  },
+  TOKEN_SCOPE_TOO_WIDE: {
+    kind: "permission-denied",
+    summary: "A token cannot be given more than its creator may do.",
+    remedy: "Ask for a role and scopes within your own.",
+  },
+  IDEMPOTENCY_KEY_MISSING: {
+    kind: "invalid-argument",
+    summary: "A request that changes something needs the header Idempotency-Key.",
+    remedy: "Send `Idempotency-Key: <random value>`, and the same value when you repeat the same request.",
+  },
+  IDEMPOTENCY_KEY_REUSED: {
+    kind: "conflict",
+    summary: "The Idempotency-Key was used before, with another request or by another caller.",
+    remedy: "Make a new key for a new request.",
+  },
+  IDEMPOTENCY_IN_PROGRESS: {
+    kind: "busy",
+    summary: "The first request with this Idempotency-Key has not ended yet.",
+    remedy: "Wait and repeat the request with the same key; the stored answer is returned.",
+  },
+  MDNS_UNAVAILABLE: {
+    kind: "unavailable",
+    summary: "Multicast DNS cannot be used on the chosen interface.",
+    remedy: "Check that the interface exists, is up and that UDP port 5353 may be shared.",
+  },
+  NATS_SERVER_MISSING: {
+    kind: "unavailable",
+    summary: "No nats-server of version 2.15 or newer was found, and it could not be fetched.",
+    remedy: "Install it, or set NATS_SERVER to its path.",
+  },
+  NATS_SERVER_FAILED: {
+    kind: "operation-failed",
+    summary: "nats-server did not start or did not become healthy in time.",
+    remedy: "Read the last lines of its log, named in the message.",
+  },
+  PORT_BUSY: {
+    kind: "conflict",
+    summary: "Another program already listens on a port that the cluster needs.",
+    remedy: "Choose another port with `--port`, or stop the other program.",
+  },
+  DATA_FOLDER_CORRUPT: {
+    kind: "validation-failed",
+    summary: "The data folder holds a file that cannot be read as what it should be.",
+    remedy: "Restore the file named in the message from a backup, or start with a new folder: `--data DIR`.",
+  },
+  LAB_RUNNING: {
+    kind: "busy",
+    summary: "A cluster already runs from this data folder.",
+    remedy: "Use it, stop it, or choose another folder with `--data DIR`.",
+  },
+  LAB_NOT_RUNNING: {
+    kind: "unavailable",
+    summary: "No local cluster runs from this data folder.",
+    remedy: "Start one with `npm start`.",
+  },
+  CONTEXT_MISSING: {
+    kind: "unavailable",
+    summary: "No context tells the command which cluster to talk to.",
+    remedy: "Start a local cluster with `npm start`, or give `--context FILE` or `--server URL` with DV_TOKEN.",
+  },
+  TOOL_FAILED: {
+    kind: "operation-failed",
+    summary: "An outside program ran and failed.",
+    remedy: "`details` carries the program, its exit status and its last lines.",
+  },
+  TOOL_MISSING: {
+    kind: "precondition-failed",
+    summary: "A program that is needed here is not installed.",
+    remedy: "Install the package named in `details`.",
+  },
+} as const satisfies Record<string, ErrorEntry>;
+
+/** Every code that can appear on the wire or on a terminal. */
+export const ERROR_CODES = { ...GENERAL_ERROR_CODES, ...SPECIFIC_ERROR_CODES };
+
+/** A code of the catalogue. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** Looks a code up; `undefined` for a code this version does not know. */
+export function errorEntry(code: string): ErrorEntry | undefined {
+  return Object.hasOwn(ERROR_CODES, code) ? ERROR_CODES[code as ErrorCode] : undefined;
+}
+
+/** The exit code (0 to 6) that belongs to a kind. */
+export function exitCodeOf(kind: ErrorKind): number {
+  return ERROR_KINDS[kind].exit;
+}

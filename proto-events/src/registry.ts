@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every contract of the system, in one list. Gateway, CLI, permissions and reference are made by walking it. */
+import { clusterContract } from "./cluster.ts";
+import { discoveryContract } from "./discovery.ts";
+import { gatewayContract } from "./gateway.ts";
+import { type Contract, type EventSpec, type OperationSpec, wireName } from "./kit.ts";
+import { nodeAgentContract } from "./node-agent.ts";
+
+export const CONTRACTS: readonly Contract[] = [clusterContract, discoveryContract, gatewayContract, nodeAgentContract];
+
+/** An operation together with where it belongs. */
+export interface RegisteredOperation {
+  readonly service: string;
+  /** Name in code, such as `listNodes`. */
+  readonly name: string;
+  /** Name on the wire, such as `list-nodes`. */
+  readonly wire: string;
+  readonly spec: OperationSpec;
+}
+
+/** Every operation of every contract, in a fixed order. */
+export function allOperations(contracts: readonly Contract[] = CONTRACTS): readonly RegisteredOperation[] {
+  return contracts.flatMap(({ service, operations }) =>
+    Object.entries(operations).map(([name, spec]) => ({ service, name, wire: wireName(name), spec })),
+  );
+}
+
+/** Every event as `<service>.<entity>.<fact>` with its declaration. */
+export function allEvents(contracts: readonly Contract[] = CONTRACTS): ReadonlyMap<string, EventSpec> {
+  return new Map(contracts.flatMap(({ service, events }) => Object.entries(events).map(([key, spec]) => [`${service}.${key}`, spec] as const)));
+}

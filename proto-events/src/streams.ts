@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The JetStream streams and key-value buckets of a cluster. One idempotent function (`shared/bus/admin`) creates them from
+ * here with one replica, and raises them to three once there are three servers.
+ */
+import { SUBJECT_FILTERS } from "./subjects.ts";
+
+const MIB = 1024 * 1024;
+const DAY_MS = 86_400_000;
+
+/** A stream. `discard: "old"` drops the oldest message when full; `"new"` refuses new ones. */
+export interface StreamSpec {
+  readonly summary: string;
+  readonly subjects: readonly string[];
+  readonly maxAgeMs: number;
+  readonly maxBytes: number;
+  readonly maxMessageBytes: number;
+  readonly discard: "old" | "new";
+  /** Window in which a repeated message id is recognised. */
+  readonly duplicateWindowMs: number;
+}
+
+/** A key-value bucket. `ttl`: whether single keys may expire (leases). */
+export interface BucketSpec {
+  readonly summary: string;
+  readonly history: number;
+  readonly maxBytes: number;
+  readonly ttl: boolean;
+  /** Age in milliseconds after which every key goes; 0 keeps them. */
+  readonly maxAgeMs: number;
+}
+
+/** Streams by name. */
+export const STREAMS = {
+  DV_EVENTS: {
+    summary: "Every event of the cluster, for subscribers that resume.",
+    subjects: [SUBJECT_FILTERS.allEvents],
+    maxAgeMs: 7 * DAY_MS,
+    maxBytes: 512 * MIB,
+    maxMessageBytes: 256 * 1024,
+    discard: "old",
+    duplicateWindowMs: 120_000,
+  },
+} as const satisfies Record<string, StreamSpec>;
+export type StreamName = keyof typeof STREAMS;
+
+/** Buckets by name. */
+export const BUCKETS = {
+  dv_nodes: { summary: "Node registry: one entry per node id.", history: 4, maxBytes: 64 * MIB, ttl: false, maxAgeMs: 0 },
+  dv_leases: { summary: "Leases of single-writer jobs.", history: 1, maxBytes: 4 * MIB, ttl: true, maxAgeMs: 0 },
+  dv_config: { summary: "Cluster-wide settings.", history: 8, maxBytes: 16 * MIB, ttl: false, maxAgeMs: 0 },
+  dv_tokens: { summary: "API keys, hashed.", history: 1, maxBytes: 16 * MIB, ttl: false, maxAgeMs: 0 },
+  dv_idempotency: {
+    summary: "Answers of requests by Idempotency-Key, kept 24 hours.",
+    history: 1,
+    maxBytes: 64 * MIB,
+    ttl: false,
+    maxAgeMs: DAY_MS,
+  },
+} as const satisfies Record<string, BucketSpec>;
+export type BucketName = keyof typeof BUCKETS;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Raises every stream and bucket to three replicas once three servers live (DESIGN.md 5). One server does it, under a lease;
+ * what is to be done is decided from the state of the streams, so an interrupted round is simply gone on with.
+ */
+import { clusterContract } from "@debvisor/proto-events/cluster";
+import { laggingStreams, openAdmin, raiseReplicas } from "@debvisor/shared/bus/admin";
+import type { Bus, Closable } from "@debvisor/shared/bus/bus";
+import type { ConnectedBus } from "@debvisor/shared/bus/connect";
+import type { Clock } from "@debvisor/shared/clock";
+import { toDvError } from "@debvisor/shared/errors";
+import { holdLease } from "@debvisor/shared/leases";
+import type { Logger } from "@debvisor/shared/log";
+
+const REPLICAS = 3;
+const LOOK_MS = 1_000;
+/** Once raised, a look at whether the replicas keep up is cheap but not free. */
+const SETTLED_LOOK_MS = 30_000;
+/** Longest time for the replicas of one stream to become current. */
+const PATIENCE_MS = 30_000;
+
+export interface ReplicaDeps {
+  readonly bus: Bus;
+  readonly connectAdmin: () => Promise<ConnectedBus>;
+  /** Names of the server nodes that are alive. */
+  readonly aliveServers: () => readonly string[];
+  readonly cluster: string;
+  readonly owner: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Starts looking; works only while it holds the lease. */
+export function startReplicas(deps: ReplicaDeps): Closable {
+  const rounds = new Set<Promise<void>>();
+  const lease = holdLease(deps.bus, "stream-replicas", deps.owner, {
+    log: deps.log,
+    clock: deps.clock,
+    onHeld: (signal) => {
+      const round = run(deps, signal).finally(() => rounds.delete(round));
+      rounds.add(round);
+    },
+    onLost: () => undefined,
+  });
+  return {
+    stop: async () => {
+      await lease.stop();
+      await Promise.race([Promise.all(rounds), deps.clock.sleep(1_000)]);
+    },
+  };
+}
+
+async function run(deps: ReplicaDeps, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    let settled = false;
+    try {
+      settled = deps.aliveServers().length >= REPLICAS && (await raise(deps));
+    } catch (error) {
+      deps.log.warn({ error: toDvError(error).message }, "the replicas of the streams could not be raised yet");
+    }
+    await deps.clock.sleep(settled ? SETTLED_LOOK_MS : LOOK_MS, signal);
+  }
+}
+
+/** One round; true when nothing is left to do. */
+async function raise(deps: ReplicaDeps): Promise<boolean> {
+  const admin = await deps.connectAdmin();
+  const startedAt = deps.clock.monotonic();
+  try {
+    const manager = await openAdmin(admin.connection);
+    const { raised } = await raiseReplicas(manager, REPLICAS, PATIENCE_MS);
+    if (raised.length > 0) {
+      const ms = Math.round(deps.clock.monotonic() - startedAt);
+      deps.log.info({ raised, ms }, "streams raised to three replicas");
+      const payload = { replicas: REPLICAS, servers: [...deps.aliveServers()], assets: raised, ms };
+      await deps.bus.publishEvent(clusterContract, "replicas.raised", payload, { subject: deps.cluster });
+    }
+    const lagging = await laggingStreams(manager);
+    if (lagging.length > 0) deps.log.warn({ lagging }, "replicas of streams are not current");
+    return true;
+  } finally {
+    await admin.close();
+  }
+}

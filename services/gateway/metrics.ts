@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Metrics in Prometheus' text form. Requests are counted in plain arrays, one per route and status, and handed to prom-client
+ * when somebody scrapes: its histogram hashes the labels on every observation, which on the hot path is too much.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { Census } from "@debvisor/proto-events/replies";
+
+const BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000] as const;
+
+interface Series {
+  readonly counts: Float64Array;
+  sumMs: number;
+  total: number;
+}
+
+/** Durations of one route, by status. */
+export class RouteTimings {
+  readonly method: string;
+  readonly route: string;
+  readonly series = new Map<number, Series>();
+
+  constructor(method: string, route: string) {
+    this.method = method;
+    this.route = route;
+  }
+
+  /** Counts one answer. */
+  observe(status: number, ms: number): void {
+    let series = this.series.get(status);
+    if (!series) {
+      series = { counts: new Float64Array(BUCKETS_MS.length), sumMs: 0, total: 0 };
+      this.series.set(status, series);
+    }
+    series.total++;
+    series.sumMs += ms;
+    for (let i = 0; i < BUCKETS_MS.length; i++) {
+      if (ms <= (BUCKETS_MS[i] ?? 0)) {
+        series.counts[i] = (series.counts[i] ?? 0) + 1;
+        return;
+      }
+    }
+  }
+}
+
+/** Values that are read when somebody scrapes. */
+export type Sources = Readonly<Record<string, { readonly help: string; readonly read: () => number }>>;
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #timings: RouteTimings[] = [];
+  readonly #targets: Counter<"status">;
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry });
+    this.#targets = new Counter({
+      name: "debvisor_fanout_targets_total",
+      help: "Targets of fan-outs by how they ended.",
+      labelNames: ["status"],
+      registers: [this.#registry],
+    });
+  }
+
+  /** The counters of a route. */
+  route(method: string, route: string): RouteTimings {
+    const timings = new RouteTimings(method, route);
+    this.#timings.push(timings);
+    return timings;
+  }
+
+  /** Adds values that somebody else counts. */
+  addSources(sources: Sources): void {
+    for (const [name, { help, read }] of Object.entries(sources)) {
+      new Gauge({
+        name,
+        help,
+        registers: [this.#registry],
+        collect() {
+          this.set(read());
+        },
+      });
+    }
+  }
+
+  /** Counts the targets of a fan-out. */
+  countCensus({ total: _total, digest: _digest, ...statuses }: Census): void {
+    for (const [status, count] of Object.entries(statuses)) if (count > 0) this.#targets.inc({ status }, count);
+  }
+
+  /** Everything in text form. */
+  async render(): Promise<string> {
+    return `${await this.#registry.metrics()}\n${this.#renderTimings()}`;
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  #renderTimings(): string {
+    const name = "debvisor_http_request_duration_seconds";
+    const lines = [`# HELP ${name} Time until the answer was sent, by route and status.`, `# TYPE ${name} histogram`];
+    for (const { method, route, series } of this.#timings) {
+      for (const [status, { counts, sumMs, total }] of series) {
+        const labels = `method="${method}",route="${route}",status="${status}"`;
+        let below = 0;
+        for (const [i, ms] of BUCKETS_MS.entries()) {
+          below += counts[i] ?? 0;
+          lines.push(`${name}_bucket{${labels},le="${ms / 1_000}"} ${below}`);
+        }
+        lines.push(`${name}_bucket{${labels},le="+Inf"} ${total}`, `${name}_sum{${labels}} ${sumMs / 1_000}`, `${name}_count{${labels}} ${total}`);
+      }
+    }
+    return `${lines.join("\n")}\n`;
+  }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The OpenAPI 3.1 document, made from the contracts. Operations of scope `node` appear with `nodes=` and the shape of a fan-out,
+ * errors with the codes that the operation may answer with. zod writes the schemas; swagger plugins would need a second
+ * declaration of every route.
+ */
+import { ERROR_CODES, ERROR_KINDS, type ErrorCode, GENERAL_ERROR_CODES } from "@debvisor/proto-events/errors";
+import { EVENTS_PERMISSION } from "@debvisor/proto-events/gateway";
+import { roleOf } from "@debvisor/proto-events/kit";
+import { NodeSelection } from "@debvisor/proto-events/primitives";
+import { allOperations, CONTRACTS, type RegisteredOperation } from "@debvisor/proto-events/registry";
+import { Census, EventFrame, fanOut, Problem, targetResult } from "@debvisor/proto-events/replies";
+import { z } from "zod";
+import { EventQuery } from "./model/event-query.ts";
+import { successStatus } from "./mutation.ts";
+
+type Json = Record<string, unknown>;
+
+/** JSON Schema of what a caller sends (`input`) or gets (`output`). */
+function schemaOf(schema: z.ZodType, io: "input" | "output"): Json {
+  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any", target: "draft-2020-12" });
+  return rest as Json;
+}
+
+const HEADERS = {
+  "X-Request-Id": { description: "Id of the request; in logs, events and problem documents as well.", schema: { type: "string" } },
+  traceresponse: { description: "Trace and span that answered.", schema: { type: "string" } },
+};
+
+/** Makes the document. */
+export function openapiDocument(version: string): Json {
+  const paths: Record<string, Json> = {};
+  for (const operation of allOperations()) {
+    const { http } = operation.spec;
+    if (!http) continue;
+    paths[http.path] = { ...paths[http.path], [http.method.toLowerCase()]: describe(operation) };
+  }
+  return {
+    openapi: "3.1.0",
+    info: { title: "DebVisor", version, description: "Control plane of a DebVisor cluster. Made from the contracts in proto-events.", license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
+    servers: [{ url: "/" }],
+    security: [{ key: [] }],
+    tags: CONTRACTS.map(({ service, summary }) => ({ name: service, description: summary })),
+    paths: { ...paths, ...fixedPaths() },
+    components: {
+      securitySchemes: { key: { type: "http", scheme: "bearer", bearerFormat: "dv_<id>_<secret>", description: "API key; POST /v1/tokens makes one." } },
+      schemas: { Problem: schemaOf(Problem, "output"), Census: schemaOf(Census, "output"), EventFrame: schemaOf(EventFrame, "output") },
+    },
+  };
+}
+
+function describe(operation: RegisteredOperation): Json {
+  const { service, name, spec } = operation;
+  const body = bodySchema(operation);
+  return {
+    operationId: `${service}.${name}`.replace(/[^A-Za-z0-9]+(.)/g, (_all, letter: string) => letter.toUpperCase()),
+    summary: spec.summary,
+    description: `Permission ${spec.permission} (role ${roleOf(spec)}). Effect: ${spec.effect}.`,
+    tags: [service],
+    parameters: parameters(operation),
+    ...(body ? { requestBody: { required: (body["required"] as unknown[] | undefined)?.length !== undefined, content: { "application/json": { schema: body } } } } : {}),
+    responses: { [successStatus(operation)]: success(operation), ...(isCacheable(operation) ? { 304: { description: "Unchanged since the ETag that was sent." } } : {}), ...failures(operation) },
+    "x-permission": spec.permission,
+    "x-effect": spec.effect,
+    "x-idempotent": spec.idempotent,
+  };
+}
+
+function isCacheable({ spec }: RegisteredOperation): boolean {
+  return spec.scope === "core" && spec.effect === "read" && spec.http?.method === "GET";
+}
+
+function pathFields(path: string): ReadonlySet<string> {
+  return new Set([...path.matchAll(/\{([^}]+)\}/g)].map(([, field]) => field ?? ""));
+}
+
+function parameters({ spec }: RegisteredOperation): Json[] {
+  const { properties = {}, required = [] } = schemaOf(spec.input, "input") as { properties?: Record<string, Json>; required?: string[] };
+  const inPath = pathFields(spec.http?.path ?? "");
+  const inQuery = spec.http?.method === "GET" || spec.http?.method === "DELETE";
+  const fields = Object.entries(properties).flatMap(([name, schema]) => {
+    if (inPath.has(name)) return [parameter(name, "path", true, schema)];
+    return inQuery ? [parameter(name, "query", required.includes(name), schema)] : [];
+  });
+  const nodes = spec.scope === "node" ? [parameter("nodes", "query", true, schemaOf(NodeSelection, "input"))] : [];
+  const key = spec.effect === "read" ? [] : [parameter("Idempotency-Key", "header", true, { type: "string", minLength: 1, maxLength: 255, description: "Random value; a repeat with the same one gets the first answer." })];
+  const etag = spec.scope === "core" && spec.effect === "read" && inQuery ? [parameter("If-None-Match", "header", false, { type: "string" })] : [];
+  return [...fields, ...nodes, ...key, ...etag];
+}
+
+function parameter(name: string, where: string, required: boolean, { description, ...schema }: Json): Json {
+  return { name, in: where, required, ...(description === undefined ? {} : { description }), schema };
+}
+
+function bodySchema({ spec }: RegisteredOperation): Json | undefined {
+  if (spec.http?.method === "GET" || spec.http?.method === "DELETE") return undefined;
+  const schema = schemaOf(spec.input, "input") as { properties?: Record<string, Json>; required?: string[] };
+  const inPath = pathFields(spec.http?.path ?? "");
+  const properties = Object.fromEntries(Object.entries(schema.properties ?? {}).filter(([name]) => !inPath.has(name)));
+  const required = (schema.required ?? []).filter((name) => !inPath.has(name));
+  if (Object.keys(properties).length === 0) return undefined;
+  return { ...schema, properties, ...(required.length > 0 ? { required } : { required: undefined }) };
+}
+
+function success(operation: RegisteredOperation): Json {
+  const { output, scope, summary, effect } = operation.spec;
+  const headers: Json = { ...HEADERS };
+  if (isCacheable(operation)) headers["ETag"] = { description: "Strong hash of the body.", schema: { type: "string" } };
+  if (effect !== "read") headers["Idempotent-Replayed"] = { description: "true on a repeat that got the stored answer.", schema: { type: "string" } };
+  const content: Json = { "application/json": { schema: schemaOf(scope === "node" ? fanOut(output) : output, "output") } };
+  if (scope === "node") {
+    const line = { description: "One JSON object per line: results as they arrive, then {census}.", oneOf: [schemaOf(targetResult(output), "output"), { type: "object", properties: { census: { $ref: "#/components/schemas/Census" } }, required: ["census"] }] };
+    content["application/x-ndjson"] = { schema: line };
+  }
+  return { description: summary, headers, content };
+}
+
+/** Codes that a request can end with before or while it reaches the service. */
+function codesOf({ spec }: RegisteredOperation): readonly ErrorCode[] {
+  const keyed: readonly ErrorCode[] = spec.effect === "read" ? [] : ["IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_IN_PROGRESS"];
+  const selection: readonly ErrorCode[] = spec.scope === "node" ? ["NODE_NOT_FOUND"] : [];
+  return [...new Set([...(Object.keys(GENERAL_ERROR_CODES) as ErrorCode[]), ...keyed, ...selection, ...spec.errors])].filter((code) => code !== "CONFIG_INVALID");
+}
+
+function failures(operation: RegisteredOperation): Json {
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of codesOf(operation)) {
+    const status = code === "RATE_LIMITED" ? 429 : code === "REQUEST_TOO_LARGE" ? 413 : ERROR_KINDS[ERROR_CODES[code].kind].http;
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  return Object.fromEntries([...byStatus].map(([status, codes]) => [status, failure(codes)]));
+}
+
+function failure(codes: readonly ErrorCode[]): Json {
+  const schema = { allOf: [{ $ref: "#/components/schemas/Problem" }, { type: "object", properties: { code: { enum: codes } } }] };
+  const description = codes.map((code) => `${code}: ${ERROR_CODES[code].summary}`).join("\n\n");
+  return { description, headers: HEADERS, content: { "application/problem+json": { schema } } };
+}
+
+function fixedPaths(): Record<string, Json> {
+  const { properties = {} } = schemaOf(EventQuery, "input") as { properties?: Record<string, Json> };
+  const problem = { description: "Any other status: a problem document.", content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } };
+  const plain = (operationId: string, summary: string, type: string, open: boolean): Json => ({
+    get: { operationId, summary, ...(open ? { security: [] } : {}), responses: { 200: { description: summary, content: { [type]: { schema: {} } } }, default: problem } },
+  });
+  return {
+    "/v1/events": {
+      get: {
+        operationId: "gatewayEvents",
+        summary: "Receive events as Server-Sent Events, or upgrade to a WebSocket. /v1/asyncapi.json describes the frames.",
+        description: `Permission ${EVENTS_PERMISSION}. Resumes after \`since\` or Last-Event-ID without gap or duplicate.`,
+        parameters: [...Object.entries(properties).map(([name, schema]) => parameter(name, "query", false, schema)), parameter("Last-Event-ID", "header", false, { type: "string" })],
+        responses: { 101: { description: "WebSocket." }, 200: { description: "Events.", content: { "text/event-stream": { schema: { $ref: "#/components/schemas/EventFrame" } } } }, default: problem },
+        "x-permission": EVENTS_PERMISSION,
+      },
+    },
+    "/healthz": plain("gatewayLive", "Whether the process lives.", "application/json", true),
+    "/readyz": plain("gatewayReady", "Whether requests can be answered, and what is missing.", "application/json", true),
+    "/metrics": plain("gatewayMetrics", "Prometheus metrics; without a key from loopback only.", "text/plain", false),
+  };
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Shows how the cluster is, from what this gateway can observe at the moment of asking. */
+import type { gatewayContract } from "@debvisor/proto-events/gateway";
+import type { Input, Output } from "@debvisor/proto-events/kit";
+import { CONTRACTS } from "@debvisor/proto-events/registry";
+import type { Bus } from "@debvisor/shared/bus/bus";
+import { type Clock, timestamp } from "@debvisor/shared/clock";
+import type { NodeDirectory } from "../directory.ts";
+import type { InstanceCensus } from "../instances.ts";
+import { countNodes, judgeNodes, judgeService, type Verdict, worst } from "../model/status.ts";
+
+export interface StatusDeps {
+  readonly bus: Bus;
+  readonly directory: NodeDirectory;
+  readonly instances: InstanceCensus;
+  readonly clock: Clock;
+  readonly cluster: string;
+  readonly version: string;
+}
+
+type Contract = typeof gatewayContract;
+type Component = Output<Contract, "getStatus">["components"][number];
+
+export function getStatusHandler(deps: StatusDeps) {
+  return async ({ component }: Input<Contract, "getStatus">): Promise<Output<Contract, "getStatus">> => {
+    const wanted = (name: string) => component === "all" || component === name;
+    const nodes = countNodes(deps.directory.list());
+    const parts = await Promise.all([
+      wanted("bus") ? checkBus(deps) : [],
+      wanted("nodes") ? [stamp(deps, "nodes", judgeNodes(nodes))] : [],
+      wanted("services") ? checkServices(deps) : [],
+    ]);
+    const components = parts.flat();
+    return {
+      cluster: deps.cluster,
+      state: worst(components.map(({ state }) => state)),
+      version: deps.version,
+      time: timestamp(deps.clock),
+      nodes,
+      components,
+    };
+  };
+}
+
+async function checkBus(deps: StatusDeps): Promise<Component[]> {
+  try {
+    const [rttMs, { lastSeq }] = await Promise.all([deps.bus.rtt(), deps.bus.eventRange()]);
+    return [stamp(deps, "bus", { state: "ok", detail: `round trip ${rttMs.toFixed(1)} ms, event stream at ${lastSeq}` })];
+  } catch {
+    const detail = deps.bus.connected ? "connected, but the event stream has no leader" : "not connected";
+    return [stamp(deps, "bus", { state: "failed", detail })];
+  }
+}
+
+async function checkServices(deps: StatusDeps): Promise<Component[]> {
+  const contracts = CONTRACTS.filter(({ operations }) => Object.keys(operations).length > 0);
+  try {
+    const seen = (await deps.instances.list()).map(({ service, metadata }) => ({ service, part: metadata["part"] ?? "", node: metadata["node"] ?? "" }));
+    const alive = deps.directory.list().filter(({ state }) => state === "alive");
+    return contracts.map((contract) => stamp(deps, contract.service, judgeService(contract, seen, alive)));
+  } catch {
+    return contracts.map(({ service }) => stamp(deps, service, { state: "unknown", detail: "the bus does not answer" }));
+  }
+}
+
+function stamp({ clock }: StatusDeps, component: string, { state, detail }: Verdict): Component {
+  return { component, state, detail, checkedAt: timestamp(clock) };
+}

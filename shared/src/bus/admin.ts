@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Creates the streams and buckets of `proto-events/streams.ts` and raises their replicas once there are enough servers. Only
+ * the stream administrator's credential may do this. Both functions can be repeated at any time.
+ */
+import { BUCKETS, type BucketSpec, STREAMS, type StreamSpec } from "@debvisor/proto-events/streams";
+import { DiscardPolicy, type JetStreamManager, jetstreamManager, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
+import { JetStreamApiError } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/nats-core";
+import { systemClock } from "../clock.ts";
+import { DvError } from "../errors.ts";
+import { bucketStream } from "./permissions.ts";
+import { busError } from "./wire.ts";
+
+const NS_PER_MS = 1_000_000;
+const STREAM_NOT_FOUND = 10_059;
+/** How long the marker of an expired key stays, so that watchers which were away see it go. */
+const MARKER_TTL_MS = 60_000;
+
+/** Names of all streams, those behind buckets included. */
+export function assetNames(): string[] {
+  return [...Object.keys(STREAMS), ...Object.keys(BUCKETS).map(bucketStream)];
+}
+
+/** Opens the administration API. @throws BUS_UNAVAILABLE */
+export async function openAdmin(connection: NatsConnection): Promise<JetStreamManager> {
+  return jetstreamManager(connection, { checkAPI: false, timeout: 3_000 });
+}
+
+/** Creates what is missing, with one replica. Existing ones keep their data and replicas. @throws BUS_UNAVAILABLE */
+export async function ensureStreams(manager: JetStreamManager): Promise<{ created: string[] }> {
+  const wanted = [
+    ...Object.entries(STREAMS).map(([name, spec]) => streamConfig(name, spec)),
+    ...Object.entries(BUCKETS).map(([name, spec]) => bucketConfig(name, spec)),
+  ];
+  const created = await Promise.all(wanted.map(async (config) => ((await ensure(manager, config)) ? [config.name] : [])));
+  return { created: created.flat() };
+}
+
+/**
+ * Raises every stream to `replicas`, one at a time, and checks each before the next (RULES.md 19).
+ * @throws BUS_UNAVAILABLE when one does not become current within `patienceMs`
+ */
+export async function raiseReplicas(manager: JetStreamManager, replicas: number, patienceMs: number): Promise<{ raised: string[] }> {
+  const raised: string[] = [];
+  for (const name of assetNames()) {
+    const info = await manager.streams.info(name);
+    if (info.config.num_replicas < replicas) {
+      await manager.streams.update(name, { ...info.config, num_replicas: replicas });
+      raised.push(name);
+    }
+    if (!hasCurrentReplicas(info, replicas)) await waitForReplicas(manager, name, replicas, patienceMs);
+  }
+  return { raised };
+}
+
+/** Streams that have fewer current replicas than configured. */
+export async function laggingStreams(manager: JetStreamManager): Promise<string[]> {
+  const infos = await Promise.all(assetNames().map((name) => manager.streams.info(name)));
+  return infos.filter((info) => !hasCurrentReplicas(info, info.config.num_replicas)).map((info) => info.config.name);
+}
+
+async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<boolean> {
+  try {
+    await manager.streams.info(config.name);
+    return false;
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)) throw busError(error, `the stream ${config.name}`);
+  }
+  try {
+    await manager.streams.add(config);
+    return true;
+  } catch (error) {
+    throw busError(error, `creating the stream ${config.name}`);
+  }
+}
+
+function hasCurrentReplicas(info: StreamInfo, replicas: number): boolean {
+  const followers = info.cluster?.replicas ?? [];
+  return Boolean(info.cluster?.leader) && info.config.num_replicas >= replicas && followers.filter((peer) => peer.current && !peer.offline).length >= replicas - 1;
+}
+
+async function waitForReplicas(manager: JetStreamManager, name: string, replicas: number, patienceMs: number): Promise<void> {
+  const deadline = systemClock.monotonic() + patienceMs;
+  while (systemClock.monotonic() < deadline) {
+    const info = await manager.streams.info(name).catch(() => undefined);
+    if (info && hasCurrentReplicas(info, replicas)) return;
+    await systemClock.sleep(100);
+  }
+  throw new DvError("BUS_UNAVAILABLE", `The replicas of ${name} did not become current in ${patienceMs} ms.`);
+}
+
+function streamConfig(name: string, spec: StreamSpec): Partial<StreamConfig> & { name: string } {
+  return {
+    name,
+    subjects: [...spec.subjects],
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: spec.discard === "new" ? DiscardPolicy.New : DiscardPolicy.Old,
+    max_age: spec.maxAgeMs * NS_PER_MS,
+    max_bytes: spec.maxBytes,
+    max_msg_size: spec.maxMessageBytes,
+    duplicate_window: spec.duplicateWindowMs * NS_PER_MS,
+    num_replicas: 1,
+    deny_delete: true,
+    deny_purge: true,
+    allow_rollup_hdrs: false,
+    allow_direct: true,
+  };
+}
+
+/** Buckets refuse rollup headers: with them one writer of one key could wipe the bucket (RULES.md F4, F13). */
+function bucketConfig(bucket: string, spec: BucketSpec): Partial<StreamConfig> & { name: string } {
+  return {
+    name: bucketStream(bucket),
+    subjects: [`$KV.${bucket}.>`],
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: DiscardPolicy.New,
+    max_msgs_per_subject: spec.history,
+    max_bytes: spec.maxBytes,
+    max_age: spec.maxAgeMs * NS_PER_MS,
+    num_replicas: 1,
+    deny_delete: true,
+    deny_purge: true,
+    allow_rollup_hdrs: false,
+    allow_direct: true,
+    ...(spec.ttl ? { allow_msg_ttl: true, subject_delete_marker_ttl: MARKER_TTL_MS * NS_PER_MS } : {}),
+  };
+}

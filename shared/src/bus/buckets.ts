@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Key-value buckets (JetStream KV, ADR-8) whose values are JSON checked by a schema. Reads and plain writes go through
+ * `@nats-io/kv`; writes with a time to live and watching go beside it, because the library drops the one and cannot resume
+ * the other.
+ */
+import type { BucketName } from "@debvisor/proto-events/streams";
+import { jetstream, JetStreamApiError } from "@nats-io/jetstream";
+import { type KV, Kvm } from "@nats-io/kv";
+import { headers as createHeaders, type NatsConnection } from "@nats-io/nats-core";
+import type { z } from "zod";
+import { DvError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { Bucket, BucketChange, BucketEntry, Closable } from "./bus.ts";
+import { readAck } from "./events.ts";
+import { readOrdered } from "./ordered.ts";
+import { bucketStream } from "./permissions.ts";
+import { busError, HEADER } from "./wire.ts";
+
+const WRONG_LAST_SEQUENCE: ReadonlySet<unknown> = new Set([10_071, 10_164]);
+const TIMEOUT_MS = 3_000;
+
+/** Opens a bucket. @throws BUS_UNAVAILABLE */
+export async function openBucket<T>(connection: NatsConnection, name: BucketName, schema: z.ZodType<T>, log: Logger): Promise<Bucket<T>> {
+  try {
+    const kv = await new Kvm(jetstream(connection, { checkAPI: false, timeout: TIMEOUT_MS })).open(name);
+    return new JsonBucket(connection, kv, name, schema, log);
+  } catch (error) {
+    throw busError(error, `the bucket ${name}`);
+  }
+}
+
+class JsonBucket<T> implements Bucket<T> {
+  readonly #connection: NatsConnection;
+  readonly #kv: KV;
+  readonly #name: BucketName;
+  readonly #schema: z.ZodType<T>;
+  readonly #log: Logger;
+
+  constructor(connection: NatsConnection, kv: KV, name: BucketName, schema: z.ZodType<T>, log: Logger) {
+    this.#connection = connection;
+    this.#kv = kv;
+    this.#name = name;
+    this.#schema = schema;
+    this.#log = log;
+  }
+
+  async get(key: string): Promise<BucketEntry<T> | undefined> {
+    const entry = await this.#try(`reading ${this.#name}/${key}`, () => this.#kv.get(key));
+    if (!entry || entry.operation !== "PUT") return undefined;
+    return this.#decode(key, entry.string(), entry.revision);
+  }
+
+  create(key: string, value: T, options: { ttlSeconds?: number } = {}): Promise<number> {
+    const ttl = options.ttlSeconds === undefined ? undefined : `${options.ttlSeconds}s`;
+    return this.#try(`creating ${this.#name}/${key}`, () => this.#kv.create(key, this.#encode(value), ttl));
+  }
+
+  update(key: string, value: T, revision: number, options: { ttlSeconds?: number } = {}): Promise<number> {
+    return this.#try(`updating ${this.#name}/${key}`, async () => {
+      if (options.ttlSeconds === undefined) return this.#kv.update(key, this.#encode(value), revision, TIMEOUT_MS);
+      const headers = createHeaders();
+      headers.set(HEADER.expectedLastSubjectSequence, String(revision));
+      headers.set(HEADER.ttl, `${options.ttlSeconds}s`);
+      const reply = await this.#connection.request(`$KV.${this.#name}.${key}`, this.#encode(value), { timeout: TIMEOUT_MS, headers });
+      return readAck(reply.string()).seq;
+    });
+  }
+
+  async delete(key: string, revision?: number): Promise<void> {
+    await this.#try(`deleting ${this.#name}/${key}`, () => this.#kv.delete(key, revision === undefined ? {} : { previousSeq: revision }));
+  }
+
+  watch(onChange: (change: BucketChange<T>) => void, onReady?: () => void): Promise<Closable> {
+    let pending = Number.POSITIVE_INFINITY;
+    let ready = false;
+    const announce = () => {
+      if (ready || pending > 0) return;
+      ready = true;
+      onReady?.();
+    };
+    const prefix = `$KV.${this.#name}.`;
+    return readOrdered(jetstream(this.#connection, { checkAPI: false, timeout: TIMEOUT_MS }), {
+      stream: bucketStream(this.#name),
+      from: "last-per-subject",
+      log: this.#log,
+      onConsumer: (count) => {
+        pending = count;
+        announce();
+      },
+      onMessage: (message) => {
+        const key = message.subject.slice(prefix.length);
+        const gone = message.headers?.has(HEADER.kvOperation) || message.headers?.has(HEADER.markerReason);
+        onChange({ key, entry: gone ? undefined : this.#decode(key, message.string(), message.seq) });
+        pending--;
+        announce();
+      },
+    });
+  }
+
+  #encode(value: T): string {
+    return JSON.stringify(value);
+  }
+
+  /** A value that its schema refuses is reported and treated as absent: one bad entry must not stop every reader. */
+  #decode(key: string, text: string, revision: number): BucketEntry<T> | undefined {
+    try {
+      return { key, value: this.#schema.parse(JSON.parse(text)), revision };
+    } catch (error) {
+      this.#log.error({ bucket: this.#name, key, revision, error: String(error) }, "a bucket holds a value that its schema refuses");
+      return undefined;
+    }
+  }
+
+  async #try<R>(what: string, action: () => Promise<R>): Promise<R> {
+    try {
+      return await action();
+    } catch (error) {
+      if (isConflict(error)) throw new DvError("CONFLICT", `Somebody else changed the entry while ${what}.`, { cause: error });
+      throw busError(error, what);
+    }
+  }
+}
+
+function isConflict(error: unknown): boolean {
+  if (error instanceof JetStreamApiError) return WRONG_LAST_SEQUENCE.has(error.code);
+  return error instanceof DvError && WRONG_LAST_SEQUENCE.has(error.details?.["errCode"]);
+}

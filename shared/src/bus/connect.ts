@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Connects to the bus under one credential and puts the parts of this folder together as a `Bus`. */
+import type { Contract } from "@debvisor/proto-events/kit";
+import type { BucketName } from "@debvisor/proto-events/streams";
+import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
+import { jetstream } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/nats-core";
+import { Svcm } from "@nats-io/services";
+import { connect, credsAuthenticator } from "@nats-io/transport-node";
+import { z } from "zod";
+import { systemClock } from "../clock.ts";
+import { DvError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { openBucket } from "./buckets.ts";
+import type { Bus, Closable, InstanceStats, TelemetryMessage } from "./bus.ts";
+import { createEnvelope, EVENT_STREAM, eventRange, publishEnvelope, storedEvent } from "./events.ts";
+import { readOrdered } from "./ordered.ts";
+import { parseData, requestText } from "./request.ts";
+import { Scatterer } from "./scatter.ts";
+import { serveContract } from "./serve.ts";
+import type { Credential } from "./trust.ts";
+import { busError } from "./wire.ts";
+
+/** How to connect. */
+export interface ConnectOptions {
+  /** `host:port` of the servers, in order of preference. Others are learned from them. */
+  readonly servers: readonly string[];
+  readonly credential: Credential;
+  /** Origin of the events that this connection publishes: a node id or `core`. */
+  readonly origin: string;
+  readonly node: { readonly id: string; readonly name: string };
+  readonly version: string;
+  readonly log: Logger;
+  /** Longest time until the first connection stands, in milliseconds; default 10,000. */
+  readonly patienceMs?: number;
+}
+
+/** A `Bus`, with the bare connection for the few jobs in `shared` that need it. */
+export type ConnectedBus = Bus & { readonly connection: NatsConnection };
+
+/**
+ * Connects, retrying until patience runs out; later it reconnects by itself for as long as it is open.
+ * @throws BUS_UNAVAILABLE
+ */
+export async function connectBus(options: ConnectOptions): Promise<ConnectedBus> {
+  const connection = await dial(options);
+  return new NatsBus(connection, options);
+}
+
+async function dial(options: ConnectOptions): Promise<NatsConnection> {
+  const deadline = systemClock.monotonic() + (options.patienceMs ?? 10_000);
+  for (;;) {
+    try {
+      return await connect({
+        servers: [...options.servers],
+        name: options.credential.user,
+        authenticator: credsAuthenticator(new TextEncoder().encode(options.credential.creds)),
+        inboxPrefix: inboxPrefix(options.credential.user),
+        timeout: 2_000,
+        reconnect: true,
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 100,
+        reconnectJitter: 200,
+        pingInterval: 5_000,
+        maxPingOut: 2,
+        noRandomize: true,
+      });
+    } catch (error) {
+      if (systemClock.monotonic() >= deadline) throw new DvError("BUS_UNAVAILABLE", `The bus does not answer at ${options.servers.join(", ")}.`, { cause: error });
+      await systemClock.sleep(50);
+    }
+  }
+}
+
+class NatsBus implements ConnectedBus {
+  readonly connection: NatsConnection;
+  readonly user: string;
+  connected = true;
+  reconnects = 0;
+  readonly #options: ConnectOptions;
+  readonly #log: Logger;
+  #scatterer: Scatterer | undefined;
+
+  constructor(connection: NatsConnection, options: ConnectOptions) {
+    this.connection = connection;
+    this.user = options.credential.user;
+    this.#options = options;
+    this.#log = options.log;
+    void this.#followStatus();
+  }
+
+  serve: Bus["serve"] = (contract, scope, handlers) => {
+    const { node, version } = this.#options;
+    return serveContract({ connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name }, contract, scope, handlers);
+  };
+
+  request: Bus["request"] = async (target, contract, operation, input, options = {}) => {
+    const spec = contract.operations[operation];
+    if (!spec) throw new DvError("INTERNAL", `The contract ${contract.service} has no operation ${operation}.`);
+    const wire = operation.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    const text = await this.requestRaw(target, contract.service, wire, input, { timeoutMs: spec.timeoutMs, ...options });
+    const parsed = spec.output.safeParse(parseData(text));
+    if (!parsed.success) throw new DvError("MALFORMED_REPLY", `The answer of ${contract.service} ${wire} does not match its schema.`, { cause: parsed.error });
+    return parsed.data as never;
+  };
+
+  requestRaw: Bus["requestRaw"] = (target, service, wire, input, options) => requestText(this.connection, { target, service, wire }, input, options);
+
+  scatter: Bus["scatter"] = (targets, service, wire, input, options) => {
+    this.#scatterer ??= new Scatterer(this.connection, inboxPrefix(this.user));
+    return this.#scatterer.send(targets, service, wire, input, options);
+  };
+
+  publishEvent: Bus["publishEvent"] = async (contract, event, payload, options) => {
+    const envelope = createEnvelope(contract, event, payload, this.#options.origin, options);
+    return { envelope, seq: await publishEnvelope(this.connection, envelope, options.patienceMs, this.#log) };
+  };
+
+  publishTelemetry<const C extends Contract>(contract: C, what: keyof NonNullable<C["telemetry"]> & string, payload: unknown): void {
+    // While disconnected the client would buffer; telemetry that arrives late is worth nothing.
+    if (!this.connected || this.connection.isClosed()) return;
+    this.connection.publish(telemetrySubject(this.#options.origin, contract.service, what), JSON.stringify(payload));
+  }
+
+  onTelemetry(service: string, what: string, callback: (message: TelemetryMessage) => void): Closable {
+    const subscription = this.connection.subscribe(SUBJECT_FILTERS.telemetryOfAll(service, what), {
+      callback: (error, message) => {
+        if (error) return;
+        try {
+          callback({ ...parseTelemetrySubject(message.subject), data: JSON.parse(message.string()) });
+        } catch (cause) {
+          this.#log.debug({ subject: message.subject, error: String(cause) }, "telemetry that cannot be read was dropped");
+        }
+      },
+    });
+    return { stop: () => Promise.resolve(subscription.unsubscribe()) };
+  }
+
+  bucket<T>(name: BucketName, schema: z.ZodType<T>) {
+    return openBucket(this.connection, name, schema, this.#log);
+  }
+
+  readEvents: Bus["readEvents"] = ({ fromSeq, fromTimeMs, onEvent }) =>
+    readOrdered(jetstream(this.connection, { checkAPI: false, timeout: 3_000 }), {
+      stream: EVENT_STREAM,
+      from: fromSeq !== undefined ? { seq: fromSeq } : fromTimeMs !== undefined ? { timeMs: fromTimeMs } : "new",
+      log: this.#log,
+      onMessage: (message) => {
+        const event = storedEvent(message);
+        return event ? onEvent(event) : undefined;
+      },
+    });
+
+  eventRange: Bus["eventRange"] = () => eventRange(this.connection);
+
+  async ready(streams: readonly string[] = []): Promise<void> {
+    try {
+      const subjects = ["$JS.API.INFO", ...streams.map((stream) => `$JS.API.STREAM.INFO.${stream}`)];
+      const replies = await Promise.all(subjects.map((subject) => this.connection.request(subject, "", { timeout: 1_000 })));
+      if (!replies.every((reply) => isReady(reply.json()))) throw new DvError("BUS_UNAVAILABLE", "A stream does not exist yet or has no leader.");
+    } catch (error) {
+      throw busError(error, "the state of JetStream");
+    }
+  }
+
+  async instances(waitMs: number): Promise<InstanceStats[]> {
+    try {
+      const client = new Svcm(this.connection).client({ strategy: "timer", maxWait: waitMs } as never);
+      const found = new Map<string, InstanceStats>();
+      for await (const stats of await client.stats()) {
+        const instance = instanceStats(stats);
+        if (instance) found.set(instance.instance, instance);
+      }
+      return [...found.values()];
+    } catch (error) {
+      throw busError(error, "the list of services");
+    }
+  }
+
+  async rtt(): Promise<number> {
+    try {
+      return await this.connection.rtt();
+    } catch (error) {
+      throw busError(error, "a ping");
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.connection.isClosed()) return;
+    // drain waits for the server; a server that is gone must not hold up a stop.
+    await Promise.race([this.connection.drain().catch(() => undefined), systemClock.sleep(1_000)]);
+    await Promise.race([this.connection.close().catch(() => undefined), systemClock.sleep(500)]);
+  }
+
+  async #followStatus(): Promise<void> {
+    for await (const status of this.connection.status()) {
+      if (status.type === "disconnect") this.connected = false;
+      if (status.type === "reconnect") {
+        this.connected = true;
+        this.reconnects++;
+      }
+      if (status.type === "error") this.#log.warn({ error: String(status.error) }, "the bus reported an error");
+    }
+    this.connected = false;
+  }
+}
+
+function isReady(reply: { error?: unknown; cluster?: { leader?: string } }): boolean {
+  return !reply.error && (reply.cluster === undefined || Boolean(reply.cluster.leader));
+}
+
+const Stats = z.object({
+  name: z.string(),
+  id: z.string(),
+  version: z.string(),
+  started: z.string(),
+  metadata: z.record(z.string(), z.string()).optional(),
+  endpoints: z.array(z.object({ data: z.object({ requests: z.number(), errors: z.number(), totalMs: z.number() }).optional() })).optional(),
+});
+
+function instanceStats(raw: unknown): InstanceStats | undefined {
+  const parsed = Stats.safeParse(raw);
+  if (!parsed.success) return undefined;
+  const { data } = parsed;
+  const counts = data.endpoints?.find((endpoint) => endpoint.data)?.data ?? { requests: 0, errors: 0, totalMs: 0 };
+  return {
+    service: data.name,
+    instance: data.id,
+    version: data.version,
+    startedAt: data.started,
+    metadata: data.metadata ?? {},
+    requests: counts.requests,
+    errors: counts.errors,
+    averageMs: counts.requests === 0 ? 0 : counts.totalMs / counts.requests,
+  };
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What each identity may say and hear on the bus, derived from the contracts (DESIGN.md 5, RULES.md 9 to 15). Allow-lists
+ * only. `test/integration/bus/attacks.test.ts` checks the result against a real server.
+ */
+import type { Contract, Uses } from "@debvisor/proto-events/kit";
+import { BUCKETS, type BucketName, STREAMS } from "@debvisor/proto-events/streams";
+import { CORE, inboxPrefix, SUBJECT_FILTERS } from "@debvisor/proto-events/subjects";
+
+/** Allow-lists of a user, in the form that nats-server's JWTs take. */
+export interface Permissions {
+  readonly pub: { readonly allow: string[] };
+  readonly sub: { readonly allow: string[] };
+  readonly resp?: { readonly max: number; readonly ttl: number };
+}
+
+const SECOND_NS = 1_000_000_000;
+/** One answer to each request, within the longest time that any operation may take. */
+const ONE_ANSWER = { max: 1, ttl: 60 * SECOND_NS };
+const SERVICE_PROTOCOL = ["$SRV.PING", "$SRV.PING.>", "$SRV.INFO", "$SRV.INFO.>", "$SRV.STATS", "$SRV.STATS.>"];
+
+/**
+ * Template of the scoped key that signs node users: a node speaks and hears as itself only, never creates consumers, never
+ * touches a bucket. The server expands `{{name()}}`, hence whoever signs checks the name first.
+ */
+export function nodeTemplate(): Permissions {
+  const own = SUBJECT_FILTERS.template;
+  return {
+    pub: { allow: [own.events, own.telemetry, own.audit] },
+    sub: { allow: [own.rpc, own.inbox, ...SERVICE_PROTOCOL] },
+    resp: ONE_ANSWER,
+  };
+}
+
+/** Permissions of a service's core part. `contracts` are those it implements; `user` is its user name. */
+export function corePermissions(user: string, contracts: readonly Contract[]): Permissions {
+  const publish: string[] = ["$JS.API.INFO"];
+  const subscribe: string[] = [`${inboxPrefix(user)}.>`, ...SERVICE_PROTOCOL];
+  for (const { service, uses } of contracts) {
+    publish.push(SUBJECT_FILTERS.eventsOfService(CORE, service));
+    subscribe.push(SUBJECT_FILTERS.rpcOfService(CORE, service));
+    if (uses) addUses(uses, publish, subscribe);
+  }
+  return { pub: { allow: unique(publish) }, sub: { allow: unique(subscribe) }, resp: ONE_ANSWER };
+}
+
+/** Permissions of the one identity that creates streams and changes their size. It can neither delete nor purge them. */
+export function streamAdminPermissions(user: string): Permissions {
+  const names = [...Object.keys(STREAMS), ...Object.keys(BUCKETS).map(bucketStream)];
+  const verbs = ["CREATE", "UPDATE", "INFO"];
+  return {
+    pub: { allow: ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", ...verbs.flatMap((verb) => names.map((name) => `$JS.API.STREAM.${verb}.${name}`))] },
+    sub: { allow: [`${inboxPrefix(user)}.>`] },
+  };
+}
+
+/** Permissions of the identity in the system account that admits servers, removes peers and pushes account claims. */
+export function systemPermissions(user: string): Permissions {
+  return {
+    pub: { allow: ["$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.SERVER.PING.JSZ"] },
+    sub: { allow: [`${inboxPrefix(user)}.>`] },
+  };
+}
+
+/** Name of the stream behind a bucket. */
+export function bucketStream(bucket: string): string {
+  return `KV_${bucket}`;
+}
+
+function addUses(uses: Uses, publish: string[], subscribe: string[]): void {
+  for (const called of uses.calls ?? []) {
+    publish.push(called === "*" ? SUBJECT_FILTERS.allRpc : SUBJECT_FILTERS.rpcOfService(CORE, called));
+  }
+  for (const bucket of uses.bucketsRead ?? []) publish.push(...readStream(bucketStream(bucket)));
+  for (const bucket of uses.bucketsWrite ?? []) publish.push(`$KV.${bucket satisfies string as BucketName}.>`);
+  for (const stream of uses.streamsRead ?? []) publish.push(...readStream(stream));
+  if (uses.census) publish.push(...SERVICE_PROTOCOL);
+  if (uses.telemetry) subscribe.push(SUBJECT_FILTERS.allTelemetry);
+}
+
+function readStream(stream: string): string[] {
+  return [
+    `$JS.API.STREAM.INFO.${stream}`,
+    `$JS.API.STREAM.MSG.GET.${stream}`,
+    `$JS.API.DIRECT.GET.${stream}`,
+    `$JS.API.DIRECT.GET.${stream}.>`,
+    `$JS.API.CONSUMER.CREATE.${stream}.>`,
+    `$JS.API.CONSUMER.INFO.${stream}.>`,
+    `$JS.API.CONSUMER.DELETE.${stream}.>`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.>`,
+    `$JS.ACK.${stream}.>`,
+    `$JS.FC.${stream}.>`,
+  ];
+}
+
+function unique(list: readonly string[]): string[] {
+  return [...new Set(list)];
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Answers the operations of a contract. Each instance also speaks the NATS service protocol (`$SRV`, ADR-32), so that
+ * `dvctl services list` and any NATS tool can see it with its statistics.
+ */
+import { randomUUID } from "node:crypto";
+import { type Contract, type Handlers, type OperationSpec, wireName } from "@debvisor/proto-events/kit";
+import { CORE, rpcSubject } from "@debvisor/proto-events/subjects";
+import { headers as createHeaders, type Msg, type NatsConnection } from "@nats-io/nats-core";
+import { Svcm } from "@nats-io/services";
+import { causeChain, DvError, toDvError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { Closable, RequestContext } from "./bus.ts";
+import { errorReply, HEADER, okReply } from "./wire.ts";
+
+/** Requests that one endpoint works on at a time; more are refused at once, so that memory stays bounded. */
+const MAX_IN_FLIGHT = 1_024;
+
+export interface ServeOptions {
+  readonly connection: NatsConnection;
+  readonly log: Logger;
+  readonly version: string;
+  /** Node on which this instance runs. */
+  readonly nodeId: string;
+  readonly nodeName: string;
+}
+
+type AnyHandler = (input: unknown, context: RequestContext) => unknown;
+
+/** Counts of one instance, kept here because the library measures a handler only until its first await. */
+interface Counts {
+  requests: number;
+  errors: number;
+  totalMs: number;
+  inFlight: number;
+}
+
+/** Starts answering until `stop`, which first lets requests under way finish (up to 2 s). */
+export async function serveContract<const C extends Contract, S extends "core" | "node">(
+  options: ServeOptions,
+  contract: C,
+  scope: S,
+  handlers: Handlers<C, S, RequestContext>,
+): Promise<Closable> {
+  const { connection, nodeId, nodeName, version } = options;
+  const counts: Counts = { requests: 0, errors: 0, totalMs: 0, inFlight: 0 };
+  const service = await new Svcm(connection).add({
+    name: contract.service,
+    version,
+    description: contract.summary,
+    queue: scope === "core" ? contract.service : "",
+    metadata: { part: scope, node: nodeId, nodeName },
+    statsHandler: () => Promise.resolve({ requests: counts.requests, errors: counts.errors, totalMs: Math.round(counts.totalMs) }),
+  });
+  for (const [name, spec] of Object.entries(contract.operations)) {
+    if (spec.scope !== scope) continue;
+    const wire = wireName(name);
+    const answer = answerer(options, spec, (handlers as unknown as Record<string, AnyHandler>)[name], counts);
+    const subject = rpcSubject(scope === "core" ? CORE : nodeId, contract.service, wire);
+    service.addEndpoint(wire, { subject, handler: (_error, message) => void answer(message) });
+  }
+  await connection.flush();
+  return {
+    stop: async () => {
+      await service.stop();
+      const deadline = performance.now() + 2_000;
+      while (counts.inFlight > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+    },
+  };
+}
+
+function answerer(options: ServeOptions, spec: OperationSpec, handler: AnyHandler | undefined, counts: Counts): (message: Msg) => Promise<void> {
+  return async (message) => {
+    const startedAt = performance.now();
+    counts.requests++;
+    const context = requestContext(options.log, spec, message);
+    try {
+      if (!handler) throw new DvError("INTERNAL", "The operation has no handler here.");
+      if (counts.inFlight >= MAX_IN_FLIGHT) throw new DvError("UNAVAILABLE", "The service is overloaded; try again.");
+      counts.inFlight++;
+      try {
+        const output = await handler(parseInput(spec, message), context);
+        respond(message, okReply(JSON.stringify(output)));
+      } finally {
+        counts.inFlight--;
+      }
+    } catch (error) {
+      counts.errors++;
+      respondError(message, spec, error, context);
+    } finally {
+      counts.totalMs += performance.now() - startedAt;
+    }
+  };
+}
+
+function parseInput(spec: OperationSpec, message: Msg): unknown {
+  let raw: unknown;
+  try {
+    raw = message.data.length === 0 ? {} : JSON.parse(message.string());
+  } catch (error) {
+    throw new DvError("INVALID_ARGUMENT", "The request is not valid JSON.", { cause: error });
+  }
+  const parsed = spec.input.safeParse(raw);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.slice(0, 20).map(({ path, message: text }) => ({ path: path.join("."), message: text }));
+  throw new DvError("INVALID_ARGUMENT", `The request is not valid: ${issues.map((issue) => `${issue.path || "(request)"}: ${issue.message}`).join("; ")}.`, {
+    details: { issues },
+  });
+}
+
+function requestContext(log: Logger, spec: OperationSpec, message: Msg): RequestContext {
+  const requestId = message.headers?.get(HEADER.requestId) || randomUUID();
+  const asked = Number(message.headers?.get(HEADER.timeoutMs));
+  const timeoutMs = Number.isFinite(asked) && asked > 0 ? Math.min(asked, spec.timeoutMs * 2) : spec.timeoutMs;
+  let signal: AbortSignal | undefined;
+  return {
+    requestId,
+    actor: message.headers?.get(HEADER.actor) || "system",
+    get signal() {
+      signal ??= AbortSignal.timeout(timeoutMs);
+      return signal;
+    },
+    get log() {
+      return log.child({ requestId });
+    },
+  };
+}
+
+function respondError(message: Msg, spec: OperationSpec, thrown: unknown, context: RequestContext): void {
+  const error = toDvError(thrown);
+  const general = spec.errors.includes(error.code) || error.kind !== "internal";
+  if (!general) context.log.error({ subject: message.subject, cause: causeChain(thrown) }, "request failed with an internal error");
+  const headers = createHeaders();
+  headers.set(HEADER.serviceErrorCode, String(error.httpStatus));
+  headers.set(HEADER.serviceError, error.code);
+  respond(message, errorReply(error.toWire()), headers);
+}
+
+/** A requester that has gone away is no error of ours. */
+function respond(message: Msg, text: string, headers?: ReturnType<typeof createHeaders>): void {
+  try {
+    message.respond(text, headers ? { headers } : undefined);
+  } catch {
+    // The connection is closing; the requester sees a timeout and asks again.
+  }
+}

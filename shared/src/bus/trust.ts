@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The cluster's authority over the bus: operator, accounts, and the users that it signs (operator-mode JWT, DESIGN.md 5).
+ * Everything that issues credentials does so through `CredentialIssuer`, so that joining over the network can replace the
+ * local cluster's way of handing them out without another change.
+ */
+import type { Contract } from "@debvisor/proto-events/kit";
+import { isToken, SUBJECT_FILTERS } from "@debvisor/proto-events/subjects";
+import { type Account, encodeAccount, encodeOperator, encodeUser, fmtCreds, type SigningKey } from "@nats-io/jwt";
+import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from "@nats-io/nkeys";
+import { z } from "zod";
+import { DvError } from "../errors.ts";
+import { corePermissions, nodeTemplate, type Permissions, streamAdminPermissions, systemPermissions } from "./permissions.ts";
+
+const Seed = z.string().regex(/^S[A-Z2-7]{57}$/);
+
+/** The secret keys of the authority, as they are kept in a file of mode 0600. */
+export const TrustSeeds = z.strictObject({
+  operator: Seed,
+  system: Seed,
+  core: Seed,
+  nodes: Seed,
+  enrol: Seed,
+  /** Signs node users; bound to the node template. */
+  nodeSigner: Seed,
+  /** Signs the users of core parts. */
+  coreSigner: Seed,
+});
+export type TrustSeeds = z.output<typeof TrustSeeds>;
+
+/** A user's credential: its name on the bus and the content of a NATS credentials file. */
+export interface Credential {
+  readonly user: string;
+  readonly creds: string;
+}
+
+/** What nats-server needs to know of the authority. Holds no secret. */
+export interface ServerTrust {
+  readonly operatorJwt: string;
+  readonly systemAccount: string;
+  /** Account public key → account JWT. */
+  readonly accounts: Readonly<Record<string, string>>;
+}
+
+/** Gives out credentials. */
+export interface CredentialIssuer {
+  /** For the node parts of one node. The user's name is the node id. @throws INVALID_ARGUMENT for a name that is no token */
+  forNode(nodeId: string): Promise<Credential>;
+  /** For the core part of one service on one server node. */
+  forCore(service: string, nodeId: string, contracts: readonly Contract[]): Promise<Credential>;
+  /** For the job that creates streams and raises their replicas. */
+  forStreamAdmin(nodeId: string): Promise<Credential>;
+  /** For the job that admits and removes servers. */
+  forSystem(nodeId: string): Promise<Credential>;
+}
+
+const UNLIMITED = { subs: -1, data: -1, payload: -1, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 };
+const NO_JETSTREAM = { mem_storage: 0, disk_storage: 0, streams: 0, consumer: 0 };
+const JETSTREAM = { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 };
+
+/** Makes new secret keys. */
+export function createTrustSeeds(): TrustSeeds {
+  const seed = (pair: KeyPair) => new TextDecoder().decode(pair.getSeed());
+  return {
+    operator: seed(createOperator()),
+    system: seed(createAccount()),
+    core: seed(createAccount()),
+    nodes: seed(createAccount()),
+    enrol: seed(createAccount()),
+    nodeSigner: seed(createAccount()),
+    coreSigner: seed(createAccount()),
+  };
+}
+
+/** The public side of the authority: operator and account JWTs, made anew from the keys. */
+export async function serverTrust(seeds: TrustSeeds): Promise<ServerTrust> {
+  const keys = pairs(seeds);
+  const operator = { signer: keys.operator };
+  const accounts = [
+    ["SYS", keys.system, { limits: { ...UNLIMITED } }],
+    ["CORE", keys.core, coreAccount(keys)],
+    ["NODES", keys.nodes, nodesAccount(keys)],
+    ["ENROL", keys.enrol, { limits: { ...UNLIMITED, ...NO_JETSTREAM, imports: 0, exports: 0 } }],
+  ] as const;
+  const jwts = await Promise.all(
+    accounts.map(async ([name, key, claims]) => [key.getPublicKey(), await encodeAccount(name, key, claims as Partial<Account>, operator)] as const),
+  );
+  return {
+    operatorJwt: await encodeOperator("debvisor", keys.operator, { system_account: keys.system.getPublicKey() }),
+    systemAccount: keys.system.getPublicKey(),
+    accounts: Object.fromEntries(jwts),
+  };
+}
+
+/** An issuer that holds the secret keys itself. */
+export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
+  const keys = pairs(seeds);
+  return {
+    forNode: async (nodeId) => {
+      const user = createUser();
+      const jwt = await encodeUser(checked(nodeId), user, keys.nodeSigner, { issuer_account: keys.nodes.getPublicKey() }, { scopedUser: true });
+      return credential(nodeId, jwt, user);
+    },
+    forCore: (service, nodeId, contracts) => {
+      const user = checked(`${service}-${nodeId}`);
+      return issue(user, keys.coreSigner, keys.core, corePermissions(user, contracts));
+    },
+    forStreamAdmin: (nodeId) => {
+      const user = checked(`stream-admin-${nodeId}`);
+      return issue(user, keys.coreSigner, keys.core, streamAdminPermissions(user));
+    },
+    forSystem: (nodeId) => {
+      const user = checked(`system-${nodeId}`);
+      return issue(user, keys.system, undefined, systemPermissions(user));
+    },
+  };
+}
+
+/** CORE holds JetStream. It offers events and audit to NODES as services, so that acknowledgements come back. */
+function coreAccount(keys: Keys): Partial<Account> {
+  const nodes = keys.nodes.getPublicKey();
+  const imported = (name: string, subject: string, type: "service" | "stream") => ({ name, account: nodes, subject, type });
+  return {
+    limits: { ...UNLIMITED, ...JETSTREAM },
+    signing_keys: [keys.coreSigner.getPublicKey()],
+    exports: [
+      { name: "events", subject: SUBJECT_FILTERS.allEvents, type: "service" },
+      { name: "audit", subject: SUBJECT_FILTERS.allAudit, type: "service" },
+    ],
+    imports: [
+      imported("requests", SUBJECT_FILTERS.allRpc, "service"),
+      imported("service-protocol", "$SRV.>", "service"),
+      imported("telemetry", SUBJECT_FILTERS.allTelemetry, "stream"),
+    ],
+  };
+}
+
+/** NODES: every node's own user. Requests come in as services, so that the server itself names where the answer goes. */
+function nodesAccount(keys: Keys): Partial<Account> {
+  const core = keys.core.getPublicKey();
+  const scope: SigningKey = {
+    kind: "user_scope",
+    key: keys.nodeSigner.getPublicKey(),
+    role: "node",
+    template: { ...nodeTemplate(), subs: -1, data: -1, payload: -1, allowed_connection_types: ["STANDARD"] },
+  };
+  return {
+    limits: { ...UNLIMITED, ...NO_JETSTREAM },
+    signing_keys: [scope],
+    exports: [
+      { name: "requests", subject: SUBJECT_FILTERS.allRpc, type: "service", response_type: "Stream" },
+      { name: "service-protocol", subject: "$SRV.>", type: "service", response_type: "Stream" },
+      { name: "telemetry", subject: SUBJECT_FILTERS.allTelemetry, type: "stream" },
+    ],
+    imports: [
+      { name: "events", account: core, subject: SUBJECT_FILTERS.allEvents, type: "service" },
+      { name: "audit", account: core, subject: SUBJECT_FILTERS.allAudit, type: "service" },
+    ],
+  };
+}
+
+type Keys = { readonly [K in keyof TrustSeeds]: KeyPair };
+
+function pairs(seeds: TrustSeeds): Keys {
+  const encode = new TextEncoder();
+  return Object.fromEntries(Object.entries(seeds).map(([name, seed]) => [name, fromSeed(encode.encode(seed))])) as unknown as Keys;
+}
+
+async function issue(name: string, signer: KeyPair, account: KeyPair | undefined, permissions: Permissions): Promise<Credential> {
+  const user = createUser();
+  const issuer = account ? { issuer_account: account.getPublicKey() } : {};
+  const jwt = await encodeUser(name, user, signer, { ...permissions, ...issuer, allowed_connection_types: ["STANDARD"], subs: -1, data: -1, payload: -1 });
+  return credential(name, jwt, user);
+}
+
+function credential(user: string, jwt: string, pair: KeyPair): Credential {
+  return { user, creds: new TextDecoder().decode(fmtCreds(jwt, pair)) };
+}
+
+/** A user named `*` in a permission template would own every node's subjects (RULES.md F6), so names are checked here. */
+function checked(name: string): string {
+  if (!isToken(name)) throw new DvError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a user of the bus: it is no subject token.`);
+  return name;
+}

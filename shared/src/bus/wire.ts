@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How requests, replies and errors are written on the bus: header names, the reply's frame, error mapping. */
+import { WireError } from "@debvisor/proto-events/replies";
+import { headers as createHeaders, errors, type Msg, type MsgHdrs } from "@nats-io/nats-core";
+import { DvError } from "../errors.ts";
+
+export const HEADER = {
+  requestId: "Dv-Request-Id",
+  actor: "Dv-Actor",
+  timeoutMs: "Dv-Timeout-Ms",
+  traceparent: "traceparent",
+  messageId: "Nats-Msg-Id",
+  serviceError: "Nats-Service-Error",
+  serviceErrorCode: "Nats-Service-Error-Code",
+  expectedLastSubjectSequence: "Nats-Expected-Last-Subject-Sequence",
+  ttl: "Nats-TTL",
+  kvOperation: "KV-Operation",
+  markerReason: "Nats-Marker-Reason",
+} as const;
+
+const OK_PREFIX = '{"ok":true,"data":';
+
+/** The reply of a success around the data's JSON text. */
+export function okReply(dataJson: string): string {
+  return `${OK_PREFIX}${dataJson}}`;
+}
+
+/** The reply of a failure. */
+export function errorReply(error: WireError): string {
+  return JSON.stringify({ ok: false, error });
+}
+
+/** A reply taken apart: the data's JSON text, or the error. */
+export type ParsedReply = { readonly dataJson: string } | { readonly error: WireError };
+
+/**
+ * Takes a reply apart without parsing the data: the frame is fixed, so the data can pass through as text. The caller
+ * parses it where the sender is not trusted to send valid JSON.
+ */
+export function parseReply(text: string): ParsedReply {
+  if (text.startsWith(OK_PREFIX) && text.endsWith("}")) return { dataJson: text.slice(OK_PREFIX.length, -1) };
+  try {
+    const reply: unknown = JSON.parse(text);
+    const parsed = WireError.safeParse((reply as { error?: unknown } | null)?.error);
+    if (parsed.success) return { error: parsed.data };
+  } catch {
+    // Falls through to the same answer as a well-formed text of the wrong shape.
+  }
+  return { error: malformed("The reply is neither a result nor an error.") };
+}
+
+/** The error for a reply that cannot be read. */
+export function malformed(message: string): WireError {
+  return { code: "MALFORMED_REPLY", kind: "internal", message };
+}
+
+/** Headers of a request. */
+export function requestHeaders(options: { requestId: string; actor?: string | undefined; timeoutMs: number; traceparent?: string | undefined }): MsgHdrs {
+  const headers = createHeaders();
+  headers.set(HEADER.requestId, options.requestId);
+  headers.set(HEADER.timeoutMs, String(Math.ceil(options.timeoutMs)));
+  if (options.actor) headers.set(HEADER.actor, options.actor);
+  if (options.traceparent) headers.set(HEADER.traceparent, options.traceparent);
+  return headers;
+}
+
+/** Turns an error of the NATS client into ours. */
+export function busError(error: unknown, what: string): DvError {
+  if (error instanceof DvError) return error;
+  if (error instanceof errors.NoRespondersError || (error instanceof errors.RequestError && error.isNoResponders())) {
+    return new DvError("UNAVAILABLE", `Nobody answers ${what}.`, { cause: error });
+  }
+  if (error instanceof errors.TimeoutError) return new DvError("TIMEOUT", `No answer to ${what} in time; the effect is unknown.`, { cause: error });
+  if (error instanceof errors.PermissionViolationError) return new DvError("PERMISSION_DENIED", `The bus does not allow ${what}.`, { cause: error });
+  return new DvError("BUS_UNAVAILABLE", `The bus did not carry ${what}.`, { cause: error });
+}
+
+/** True when the server itself answered that nobody listens. */
+export function isNoResponders(message: Msg): boolean {
+  return message.data.length === 0 && message.headers?.code === 503;
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A member of the bus's server cluster: how the first server becomes a JetStream cluster of one, how a lone server gets
+ * going again, and how others join (DESIGN.md 5, measured in lab/nats). Restarts its nats-server when that ends.
+ */
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { connectSystem } from "../bus/system.ts";
+import type { Credential } from "../bus/trust.ts";
+import { systemClock } from "../clock.ts";
+import { DvError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { NatsServerSettings } from "./config.ts";
+import { metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
+
+/** What a member needs besides its server's settings. */
+export interface MemberOptions {
+  readonly binary: string;
+  /** Folder of this member's nats-server files; holds the store. */
+  readonly dir: string;
+  readonly settings: Omit<NatsServerSettings, "storeDir" | "resolverDir" | "jetstream">;
+  readonly systemCredential: Credential;
+  /** Three free ports for the short-lived helper (client, cluster, monitor). */
+  readonly helperPorts: readonly [number, number, number];
+  readonly log: Logger;
+}
+
+/** Longest time for the first server to become a cluster of one. Measured: 0.6 s. */
+const FORMATION_LIMIT_MS = 20_000;
+const RESTART_MIN_MS = 200;
+const RESTART_MAX_MS = 5_000;
+
+/** True once the member whose files are in `dir` has belonged to a formed cluster. */
+export function hasFormed(dir: string): boolean {
+  return existsSync(join(dir, "formed"));
+}
+
+/** Runs one nats-server for as long as the node lives. */
+export class BusMember {
+  readonly #options: MemberOptions;
+  readonly #formedFile: string;
+  #settings: NatsServerSettings;
+  #server: NatsProcess | undefined;
+  #stopping = false;
+  #restartWait = RESTART_MIN_MS;
+
+  constructor(options: MemberOptions) {
+    this.#options = options;
+    this.#formedFile = join(options.dir, "formed");
+    this.#settings = {
+      ...options.settings,
+      storeDir: join(options.dir, "jetstream"),
+      resolverDir: join(options.dir, "accounts"),
+      jetstream: true,
+    };
+  }
+
+  /** Process id of the running server; undefined while there is none. */
+  get pid(): number | undefined {
+    return this.#server?.pid;
+  }
+
+  get settings(): NatsServerSettings {
+    return this.#settings;
+  }
+
+  /** True once this member has belonged to a formed cluster. Such a member never founds again. */
+  get formed(): boolean {
+    return hasFormed(this.#options.dir);
+  }
+
+  /**
+   * First server of a cluster, or its restart while it is the only one. The raft group needs to have seen one peer before
+   * it elects: on the first boot a second server that is then removed, later any route connection at all.
+   * @throws NATS_SERVER_FAILED
+   */
+  async startAlone(): Promise<void> {
+    const first = !this.formed;
+    const [port, clusterPort, monitorPort] = this.#options.helperPorts;
+    const helperRoute = `${this.#settings.host}:${clusterPort}`;
+    const helperSettings: NatsServerSettings = {
+      ...this.#settings,
+      serverName: `${this.#settings.serverName}-helper`,
+      port,
+      clusterPort,
+      monitorPort,
+      routes: [...this.#settings.routes, helperRoute],
+      storeDir: join(this.#options.dir, "helper", "jetstream"),
+      resolverDir: join(this.#options.dir, "helper", "accounts"),
+      jetstream: first,
+    };
+    this.#launch({ ...this.#settings, routes: [...this.#settings.routes, helperRoute] });
+    const helper = startNatsProcess({ binary: this.#options.binary, dir: join(this.#options.dir, "helper"), name: "helper" }, helperSettings);
+    try {
+      if (first) await this.#becomeClusterOfOne(helperSettings.serverName);
+      await waitForHealth(this.#running(), 20_000);
+    } finally {
+      await helper.stop();
+      rmSync(join(this.#options.dir, "helper"), { recursive: true, force: true });
+    }
+    this.#running().reload(this.#settings);
+    this.#markFormed();
+  }
+
+  /** Joins the servers named in the routes, or comes back to them. @throws NATS_SERVER_FAILED */
+  async join(patienceMs = 30_000): Promise<void> {
+    this.#launch(this.#settings);
+    await waitForHealth(this.#running(), patienceMs);
+    this.#markFormed();
+  }
+
+  /** Adopts a new list of routes without a restart. */
+  setRoutes(routes: readonly string[]): void {
+    if (routes.join() === this.#settings.routes.join()) return;
+    this.#settings = { ...this.#settings, routes };
+    this.#server?.reload(this.#settings);
+  }
+
+  /** Stops the server; it stays stopped. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#server?.stop();
+  }
+
+  #running(): NatsProcess {
+    if (!this.#server) throw new DvError("NATS_SERVER_FAILED", "nats-server is not running.");
+    return this.#server;
+  }
+
+  #launch(settings: NatsServerSettings): void {
+    const server = startNatsProcess({ binary: this.#options.binary, dir: this.#options.dir, name: "nats-server" }, settings);
+    const startedAt = systemClock.monotonic();
+    this.#server = server;
+    void server.exited.then(async ({ code, signal }) => {
+      if (this.#stopping || this.#server !== server) return;
+      this.#options.log.error({ code, signal, wait: this.#restartWait }, "nats-server ended; it is started again");
+      if (systemClock.monotonic() - startedAt > 30_000) this.#restartWait = RESTART_MIN_MS;
+      await systemClock.sleep(this.#restartWait);
+      this.#restartWait = Math.min(this.#restartWait * 2, RESTART_MAX_MS);
+      if (!this.#stopping && this.#server === server) this.#restart();
+    });
+  }
+
+  #restart(): void {
+    const alone = this.#settings.routes.length <= 1;
+    if (!alone) return this.#launch(this.#settings);
+    this.startAlone().catch((error: unknown) => this.#options.log.error({ error: String(error) }, "the lone nats-server did not come back"));
+  }
+
+  /** Removes the helper from the meta group while it is online, which leaves a group of one. */
+  async #becomeClusterOfOne(helperName: string): Promise<void> {
+    const { host, port, serverName } = this.#settings;
+    const deadline = systemClock.monotonic() + FORMATION_LIMIT_MS;
+    const system = await connectSystem(`${host}:${port}`, this.#options.systemCredential, FORMATION_LIMIT_MS);
+    try {
+      for (;;) {
+        const meta = await metaGroup(this.#settings);
+        if (meta?.leader === serverName && meta.size === 1) return;
+        if (meta?.leader === serverName) await system.removePeer(helperName);
+        else if (meta?.leader) await system.stepDown(serverName);
+        if (systemClock.monotonic() > deadline) {
+          throw new DvError("NATS_SERVER_FAILED", `The bus did not become a cluster of one: ${this.#running().logTail()}`);
+        }
+        await systemClock.sleep(30);
+      }
+    } finally {
+      await system.close();
+    }
+  }
+
+  #markFormed(): void {
+    mkdirSync(this.#options.dir, { recursive: true });
+    writeFileSync(this.#formedFile, `${this.#settings.serverName}\n`);
+  }
+}

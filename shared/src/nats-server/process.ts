@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One nats-server process: start, health, reload, stop. Restarting it after a crash is the supervisor's business. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { systemClock } from "../clock.ts";
+import { DvError } from "../errors.ts";
+import { type NatsServerSettings, natsServerConfig } from "./config.ts";
+
+/** Where a server's files are. */
+export interface NatsServerFiles {
+  readonly binary: string;
+  /** Folder for configuration, log and process id; created when missing. */
+  readonly dir: string;
+  /** Stem of the file names. */
+  readonly name: string;
+}
+
+/** A started server. */
+export interface NatsProcess {
+  readonly pid: number;
+  readonly settings: NatsServerSettings;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** Last lines of its log. */
+  logTail(): string;
+  /** Writes a new configuration and has the server read it (SIGHUP). */
+  reload(settings: NatsServerSettings): void;
+  /** SIGTERM, then SIGKILL after 3 s. */
+  stop(): Promise<void>;
+}
+
+/** Starts a server. It may not be healthy yet; see `waitForHealth`. @throws NATS_SERVER_FAILED */
+export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSettings): NatsProcess {
+  for (const dir of [files.dir, settings.storeDir, settings.resolverDir]) mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const configFile = join(files.dir, `${files.name}.conf`);
+  const logFile = join(files.dir, `${files.name}.log`);
+  const pidFile = join(files.dir, `${files.name}.pid`);
+  killStale(pidFile, configFile);
+  writeFileSync(configFile, natsServerConfig(settings), { mode: 0o600 });
+  const log = openSync(logFile, "a", 0o640);
+  const child = spawn(files.binary, ["-c", configFile], { stdio: ["ignore", log, log], env: { PATH: "/usr/bin:/bin", GOMAXPROCS: "2" } });
+  closeSync(log);
+  if (child.pid === undefined) throw new DvError("NATS_SERVER_FAILED", `nats-server could not be started: ${files.binary}.`);
+  writeFileSync(pidFile, String(child.pid));
+  const exited = exitOf(child, pidFile);
+  return {
+    pid: child.pid,
+    settings,
+    exited,
+    logTail: () => tail(logFile),
+    reload: (next) => {
+      writeFileSync(configFile, natsServerConfig(next), { mode: 0o600 });
+      child.kill("SIGHUP");
+    },
+    stop: () => stopChild(child, exited),
+  };
+}
+
+/** Waits until the server says it is healthy, JetStream included. @throws NATS_SERVER_FAILED with the last lines of its log */
+export async function waitForHealth(server: NatsProcess, patienceMs: number, signal?: AbortSignal): Promise<void> {
+  const deadline = systemClock.monotonic() + patienceMs;
+  let ended = false;
+  void server.exited.then(() => {
+    ended = true;
+  });
+  while (!ended && !signal?.aborted && systemClock.monotonic() < deadline) {
+    if (await isHealthy(server)) return;
+    await systemClock.sleep(40, signal);
+  }
+  throw new DvError("NATS_SERVER_FAILED", `nats-server ${server.settings.serverName} ${ended ? "ended" : "is not healthy"}: ${server.logTail()}`);
+}
+
+/** True when `/healthz` says so. */
+export async function isHealthy(server: NatsProcess): Promise<boolean> {
+  const reply = await monitor(server.settings, "healthz");
+  return (reply as { status?: string } | undefined)?.status === "ok";
+}
+
+/** Size and leader of the meta group as this server sees it; undefined when it does not answer. */
+export async function metaGroup(settings: NatsServerSettings): Promise<{ size: number; leader: string; peers: string[] } | undefined> {
+  const reply = (await monitor(settings, "jsz?meta=1")) as { meta_cluster?: { cluster_size?: number; leader?: string; replicas?: { name: string }[] } } | undefined;
+  const meta = reply?.meta_cluster;
+  if (!meta) return undefined;
+  return { size: meta.cluster_size ?? 0, leader: meta.leader ?? "", peers: (meta.replicas ?? []).map(({ name }) => name) };
+}
+
+async function monitor(settings: NatsServerSettings, path: string): Promise<unknown> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${settings.monitorPort}/${path}`, { signal: AbortSignal.timeout(800) });
+    return await response.json();
+  } catch {
+    return undefined;
+  }
+}
+
+function exitOf(child: ChildProcess, pidFile: string): NatsProcess["exited"] {
+  return new Promise((resolve) => {
+    child.once("exit", (code, signal) => {
+      rmSync(pidFile, { force: true });
+      resolve({ code, signal });
+    });
+    child.once("error", () => resolve({ code: 127, signal: null }));
+  });
+}
+
+async function stopChild(child: ChildProcess, exited: NatsProcess["exited"]): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), 3_000);
+  await exited;
+  clearTimeout(timer);
+}
+
+/** Ends a server that a killed predecessor left behind. The process is ours only if its command line names our file. */
+function killStale(pidFile: string, configFile: string): void {
+  try {
+    const pid = Number(readFileSync(pidFile, "utf8"));
+    if (pid > 1 && readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(configFile)) process.kill(pid, "SIGKILL");
+  } catch {
+    // No file, or no such process: nothing is left behind.
+  }
+}
+
+function tail(file: string, lines = 4): string {
+  try {
+    return readFileSync(file, "utf8").trimEnd().split("\n").slice(-lines).join(" | ");
+  } catch {
+    return "(no log)";
+  }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The files of a node: who it is (`node.json`, `identity.pem`) and what the cluster gave it (`membership.json`, credentials).
+ * On a real node the folder is /var/lib/debvisor, in the local cluster `<data>/nodes/<id>`. Files with secrets have mode 0600.
+ */
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
+import { z } from "zod";
+import { writeFileAtomic } from "./atomic-file.ts";
+import { DvError } from "./errors.ts";
+
+const Port = z.number().int().min(1).max(65535);
+
+/** Who a node is. Written once, when it is set up. */
+export const NodeFile = z.strictObject({
+  version: z.literal(1),
+  id: NodeId,
+  name: NodeName,
+  roles: z.array(NodeRole).min(1),
+  /** Raised whenever the node joins anew, because a removed server name is not admitted again (DESIGN.md 5). */
+  incarnation: z.number().int().positive(),
+  /** Root of the host: `/` on a real node. */
+  root: z.string(),
+});
+export type NodeFile = z.output<typeof NodeFile>;
+
+/** What the cluster gave a node when it admitted it. */
+export const Membership = z.strictObject({
+  version: z.literal(1),
+  cluster: z.string(),
+  /** 32 bytes, base64: key of the mDNS tag. */
+  advertiseKey: z.base64(),
+  /** `host:port` of the bus for clients, nearest first. */
+  busServers: z.array(z.string()).min(1),
+  /** Present on server nodes. */
+  server: z
+    .strictObject({
+      host: z.string(),
+      port: Port,
+      clusterPort: Port,
+      monitorPort: Port,
+      helperPorts: z.tuple([Port, Port, Port]),
+      routes: z.array(z.string()).min(1),
+      routePassword: z.string().min(32),
+      trust: z.strictObject({ operatorJwt: z.string(), systemAccount: z.string(), accounts: z.record(z.string(), z.string()) }),
+    })
+    .optional(),
+});
+export type Membership = z.output<typeof Membership>;
+
+/** Paths inside a node's folder. */
+export function nodePaths(dir: string) {
+  return {
+    dir,
+    node: join(dir, "node.json"),
+    identity: join(dir, "identity.pem"),
+    membership: join(dir, "membership.json"),
+    credential: (purpose: string) => join(dir, "credentials", `${purpose}.creds`),
+    /** Settings that whoever set the node up wrote; the operator's file wins over it. */
+    presets: (service: string) => join(dir, "presets", `${service}.yaml`),
+    state: (service: string) => join(dir, "state", service),
+    nats: join(dir, "nats"),
+    log: join(dir, "node.log"),
+    etc: join(dir, "etc"),
+  };
+}
+
+/** Id of a node: lower-case base32 of the first 80 bits of SHA-256 over its public key (SPKI). */
+export function nodeIdOf(publicKey: KeyObject): string {
+  const digest = createHash("sha256").update(publicKey.export({ type: "spki", format: "der" })).digest();
+  const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
+  let bits = BigInt(`0x${digest.subarray(0, 10).toString("hex")}`);
+  let id = "";
+  for (let i = 0; i < 16; i++) {
+    id = `${alphabet[Number(bits & 31n)]}${id}`;
+    bits >>= 5n;
+  }
+  return id;
+}
+
+/** Makes a new Ed25519 identity: its node id and the private key as PEM. */
+export function createIdentity(): { id: string; pem: string } {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  return { id: nodeIdOf(publicKey), pem: String(privateKey.export({ type: "pkcs8", format: "pem" })) };
+}
+
+/** Reads a node's identity and checks that its id belongs to its key. @throws DATA_FOLDER_CORRUPT */
+export function readNode(dir: string): NodeFile {
+  const paths = nodePaths(dir);
+  const node = readJsonFile(paths.node, NodeFile);
+  let id: string;
+  try {
+    id = nodeIdOf(createPublicKey(createPrivateKey(readFileSync(paths.identity))));
+  } catch (error) {
+    throw new DvError("DATA_FOLDER_CORRUPT", `${paths.identity} holds no private key.`, { cause: error });
+  }
+  if (id !== node.id) throw new DvError("DATA_FOLDER_CORRUPT", `${paths.node} names node ${node.id}, but the key in ${paths.identity} belongs to ${id}.`);
+  return node;
+}
+
+/** Reads what the cluster gave the node; undefined before it was admitted. @throws DATA_FOLDER_CORRUPT */
+export function readMembership(dir: string): Membership | undefined {
+  return readJsonFileIfPresent(nodePaths(dir).membership, Membership);
+}
+
+/** Reads a credential. @throws DATA_FOLDER_CORRUPT when it is missing */
+export function readCredential(dir: string, purpose: string, user: string): { user: string; creds: string } {
+  const file = nodePaths(dir).credential(purpose);
+  try {
+    return { user, creds: readFileSync(file, "utf8") };
+  } catch (error) {
+    throw new DvError("DATA_FOLDER_CORRUPT", `The credential ${file} cannot be read.`, { cause: error });
+  }
+}
+
+/** Reads a JSON file and checks it. @throws DATA_FOLDER_CORRUPT naming the file and what is wrong */
+export function readJsonFile<T>(file: string, schema: z.ZodType<T>): T {
+  const value = readJsonFileIfPresent(file, schema);
+  if (value === undefined) throw new DvError("DATA_FOLDER_CORRUPT", `${file} is missing.`);
+  return value;
+}
+
+/** The same, undefined when there is no such file. @throws DATA_FOLDER_CORRUPT */
+export function readJsonFileIfPresent<T>(file: string, schema: z.ZodType<T>): T | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new DvError("DATA_FOLDER_CORRUPT", `${file} cannot be read: ${(error as Error).message}.`, { cause: error });
+  }
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (error) {
+    const issue = error instanceof z.ZodError ? error.issues[0] : undefined;
+    const what = issue ? `${issue.path.join(".") || "its content"}: ${issue.message}` : "it is not valid JSON";
+    throw new DvError("DATA_FOLDER_CORRUPT", `${file} is damaged: ${what}.`, { cause: error });
+  }
+}
+
+/** Writes a file of mode 0600 whole or not at all, with the folders above it. */
+export function writePrivateFile(file: string, content: string): void {
+  mkdirSync(join(file, ".."), { recursive: true, mode: 0o700 });
+  writeFileAtomic(file, content, 0o600);
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Runs services: reads the node's files and the configuration, connects to the bus, starts, waits for a signal, drains. A
+ * unit runs one service per process (`runService`); a node of the local cluster runs all of them in one (`ServiceHost`).
+ */
+import { randomUUID } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { Uses } from "@debvisor/proto-events/kit";
+import { CONTRACTS } from "@debvisor/proto-events/registry";
+import type { z } from "zod";
+import { ensureStreams, openAdmin } from "./bus/admin.ts";
+import { type ConnectedBus, connectBus } from "./bus/connect.ts";
+import { bucketStream } from "./bus/permissions.ts";
+import { systemClock } from "./clock.ts";
+import { loadConfig, readEnv } from "./config.ts";
+import { DvError, toDvError } from "./errors.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { type Membership, type NodeFile, nodePaths, readCredential, readMembership, readNode } from "./node-files.ts";
+import type { RunningService, ServiceContext, ServiceDefinition } from "./service.ts";
+import { VERSION } from "./version.ts";
+
+const DEFAULT_NODE_DIR = "/var/lib/debvisor";
+const STOP_LIMIT_MS = 3_000;
+const BUS_PATIENCE_MS = 30_000;
+
+/** A service that was started, with its connections. */
+interface Started {
+  readonly name: string;
+  readonly running: RunningService;
+  readonly connections: readonly ConnectedBus[];
+}
+
+/** Starts services of one node in this process and stops them in reverse order. */
+export class ServiceHost {
+  readonly #dir: string;
+  readonly #node: NodeFile;
+  readonly #membership: Membership;
+  readonly #log: Logger;
+  readonly #bootId = randomUUID();
+  readonly #started: Started[] = [];
+  #nodeBus: Promise<ConnectedBus> | undefined;
+
+  /** @throws DATA_FOLDER_CORRUPT, or UNAVAILABLE when the node has not been admitted to a cluster yet */
+  constructor(dir: string, log: Logger) {
+    this.#dir = dir;
+    this.#node = readNode(dir);
+    const membership = readMembership(dir);
+    if (!membership) throw new DvError("UNAVAILABLE", `The node ${this.#node.name} does not belong to a cluster yet.`);
+    this.#membership = membership;
+    this.#log = log;
+  }
+
+  /** Starts a service; does nothing for one that belongs on server nodes when this is none. */
+  async start<S extends z.ZodType>(definition: ServiceDefinition<S>, flags: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const isServer = this.#node.roles.includes("server");
+    if (definition.serversOnly && !isServer) return;
+    const log = this.#log.child({ service: definition.name });
+    const { values } = loadConfig(definition.config, { service: definition.name, files: configFiles(this.#dir, this.#node, definition.name), flags });
+    const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
+    const connections = coreBus ? [coreBus] : [];
+    const context: ServiceContext<z.output<S>> = {
+      config: values,
+      log,
+      clock: systemClock,
+      node: this.#identity(definition.name),
+      nodeBus: await this.#sharedNodeBus(),
+      coreBus,
+      ...(isServer && definition.administersStreams ? { connectAdmin: () => this.#connectAdmin(log) } : {}),
+    };
+    if (context.connectAdmin) await untilReady(() => createStreams(context));
+    if (coreBus) await untilReady(() => coreBus.ready(streamsOf(definition)));
+    this.#started.push({ name: definition.name, running: await definition.start(context), connections });
+    log.info("service started");
+  }
+
+  /** Names of services that are not ready, with what they wait for. */
+  waiting(): string[] {
+    return this.#started.flatMap(({ name, running }) => running.ready() ?? []).map(String);
+  }
+
+  /** Drains everything. Resolves within about 4 s even when the bus is gone. */
+  async stop(): Promise<void> {
+    await Promise.all(
+      this.#started.splice(0).map(async ({ name, running, connections }) => {
+        const inTime = await Promise.race([running.stop().then(() => true), systemClock.sleep(STOP_LIMIT_MS).then(() => false)]).catch(() => true);
+        if (!inTime) this.#log.warn({ service: name }, "the service did not stop in time");
+        await Promise.all(connections.map((bus) => bus.close()));
+      }),
+    );
+    const bus = await this.#nodeBus?.catch(() => undefined);
+    await bus?.close();
+  }
+
+  #identity(service: string): ServiceContext["node"] {
+    const stateDir = nodePaths(this.#dir).state(service);
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    return {
+      id: this.#node.id,
+      name: this.#node.name,
+      roles: this.#node.roles,
+      cluster: this.#membership.cluster,
+      version: VERSION,
+      bootId: this.#bootId,
+      root: this.#node.root,
+      stateDir,
+      addresses: hostAddresses(this.#membership.server?.host),
+      advertiseKey: Buffer.from(this.#membership.advertiseKey, "base64"),
+    };
+  }
+
+  /** Node parts of one process share a connection: they have the same credential. */
+  #sharedNodeBus(): Promise<ConnectedBus> {
+    this.#nodeBus ??= this.#connect("node", this.#node.id, this.#node.id, this.#log);
+    return this.#nodeBus;
+  }
+
+  #connectCore(definition: ServiceDefinition, log: Logger): Promise<ConnectedBus> {
+    return this.#connect(definition.name, `${definition.name}-${this.#node.id}`, "core", log);
+  }
+
+  #connectAdmin(log: Logger): Promise<ConnectedBus> {
+    return this.#connect("stream-admin", `stream-admin-${this.#node.id}`, "core", log);
+  }
+
+  #connect(purpose: string, user: string, origin: string, log: Logger): Promise<ConnectedBus> {
+    return connectBus({
+      servers: this.#membership.busServers,
+      credential: readCredential(this.#dir, purpose, user),
+      origin,
+      node: this.#node,
+      version: VERSION,
+      log,
+      patienceMs: BUS_PATIENCE_MS,
+    });
+  }
+}
+
+/** The entry of a service's `main.ts`: runs until SIGTERM or SIGINT; a second signal ends at once. */
+export async function runService<S extends z.ZodType>(definition: ServiceDefinition<S>): Promise<void> {
+  const { nodeDir, flags } = parseFlags(process.argv.slice(2));
+  const dir = nodeDir ?? readEnv()["DV_NODE_DIR"] ?? DEFAULT_NODE_DIR;
+  const log = createLogger({ level: readEnv()["DV_LOG_LEVEL"] ?? "info" });
+  try {
+    const host = new ServiceHost(dir, log);
+    const stopped = stopOnSignal(host, log);
+    await host.start(definition, flags);
+    await stopped;
+  } catch (error) {
+    const failure = toDvError(error);
+    log.fatal({ code: failure.code, cause: String(failure.cause ?? "") }, failure.message);
+    process.exitCode = failure.exitCode;
+    process.exit();
+  }
+}
+
+function stopOnSignal(host: ServiceHost, log: Logger): Promise<void> {
+  return new Promise((resolve) => {
+    let stopping = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      log.info({ signal }, "stopping");
+      void host.stop().finally(() => {
+        resolve();
+        process.exit(0);
+      });
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+  });
+}
+
+/** `--node-dir DIR` and `--key=value` for keys of the configuration. */
+function parseFlags(argv: readonly string[]): { nodeDir: string | undefined; flags: Record<string, string> } {
+  const { values } = parseArgs({ args: [...argv], strict: false, options: { "node-dir": { type: "string" } } });
+  const { "node-dir": nodeDir, ...rest } = values;
+  const flags = Object.entries(rest).map(([key, value]) => [key.replace(/-([a-z])/g, (_match, letter: string) => letter.toUpperCase()), String(value)]);
+  return { nodeDir: typeof nodeDir === "string" ? nodeDir : undefined, flags: Object.fromEntries(flags) };
+}
+
+/** Presets of whoever set the node up, then the operator's file: `/etc/debvisor` on a real node, `etc` in the local cluster. */
+function configFiles(dir: string, node: NodeFile, service: string): string[] {
+  const operators = node.root === "/" ? "/etc/debvisor" : nodePaths(dir).etc;
+  return [nodePaths(dir).presets(service), join(operators, `${service}.yaml`)];
+}
+
+function usesOf(definition: ServiceDefinition): Uses | undefined {
+  return CONTRACTS.find(({ service }) => service === definition.name)?.uses;
+}
+
+function hasCorePart(definition: ServiceDefinition): boolean {
+  return usesOf(definition) !== undefined;
+}
+
+async function createStreams(context: ServiceContext<unknown>): Promise<void> {
+  const admin = await context.connectAdmin?.();
+  if (!admin) return;
+  try {
+    const { created } = await ensureStreams(await openAdmin(admin.connection));
+    if (created.length > 0) context.log.info({ created }, "streams created");
+  } finally {
+    await admin.close();
+  }
+}
+
+/** Streams that must exist before the service starts. */
+function streamsOf(definition: ServiceDefinition): string[] {
+  const uses = usesOf(definition);
+  return [...(uses?.streamsRead ?? []), ...(uses?.bucketsRead ?? []).map(bucketStream)];
+}
+
+/** After a restart of all servers the streams take some seconds to elect leaders. @throws BUS_UNAVAILABLE */
+async function untilReady(attempt: () => Promise<void>): Promise<void> {
+  const deadline = systemClock.monotonic() + BUS_PATIENCE_MS;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (systemClock.monotonic() > deadline) throw error;
+      await systemClock.sleep(100);
+    }
+  }
+}
+
+/** Addresses of this host; a node of the local cluster is bound to one of them. */
+function hostAddresses(bound: string | undefined): string[] {
+  if (bound?.startsWith("127.")) return [bound];
+  return Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .filter(({ internal, address }) => !internal && !address.startsWith("fe80:"))
+    .map(({ address }) => address);
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Ten thousand rogue records: memory stays bounded, the event stream would not be flooded, and the true node is found. */
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { createMdns } from "@debvisor/shared/drivers/mdns";
+import { expect, test } from "vitest";
+import { announcement, nodeId } from "./instance.ts";
+
+const ROGUES = 10_000;
+
+test("ten thousand rogue records cost less than 20 MB and 40 events, and the true node is found within 10 s", async () => {
+  const file = fileURLToPath(new URL("flood-child.ts", import.meta.url));
+  const child = spawn(process.execPath, ["--expose-gc", file, nodeId("true", 1)], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const answer = async () => JSON.parse((await lines.next()).value ?? "{}") as Record<string, number>;
+  const flooder = await createMdns({ interfaces: ["127.0.0.1"], onError: () => undefined });
+  const node = await createMdns({ interfaces: ["127.0.0.1"], onError: () => undefined });
+  try {
+    await answer();
+
+    const flood = sendRogues();
+    node.advertise(announcement(nodeId("true", 1)));
+    const { foundMs } = await answer();
+    await flood;
+    child.stdin.write("report\n");
+    const report = await answer();
+
+    expect(foundMs).toBeLessThan(10_000);
+    expect(report["received"], "most of the flood arrived").toBeGreaterThan(ROGUES / 2);
+    expect(report["growthMb"]).toBeLessThan(20);
+    expect(report["candidates"]).toBeLessThanOrEqual(256);
+    expect(report["peers"]).toBeLessThanOrEqual(64);
+    expect(report["events"]).toBeLessThanOrEqual(40);
+    expect(report["trueNode"], "the true node is still known after the flood").toBe(1);
+  } finally {
+    child.kill();
+    await Promise.all([flooder.close(), node.close()]);
+  }
+});
+
+/** Sends each rogue's records once, in bursts that the receiver's socket buffer can hold. */
+async function sendRogues(): Promise<void> {
+  const { createSocket } = await import("node:dgram");
+  const { encode } = (await import("dns-packet")).default;
+  const { buildRecords } = await import("@debvisor/shared/drivers/mdns-records");
+  const socket = createSocket({ type: "udp4", reuseAddr: true });
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  socket.setMulticastInterface("127.0.0.1");
+  for (let n = 0; n < ROGUES; n++) {
+    const tag = n.toString(16).padStart(16, "0");
+    const records = buildRecords(announcement(nodeId("evil", n), { tag, host: `rogue-${n}` }), [`127.0.${n % 256}.9`]);
+    const packet = encode({ type: "response", flags: 1024, answers: records as never });
+    await new Promise<void>((resolve) => socket.send(packet, 5353, "224.0.0.251", () => resolve()));
+    if (n % 25 === 24) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  socket.close();
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The test projects (STYLE D1). `unit` holds the contract tests too; `soak` (the long repetitions) exists only when
+ * DV_SOAK=1, so that a plain run cannot start it. Projects run one after the other: `unit` and `repo` first, in
+ * parallel on all cores, then those that start real components, few at a time because a cluster needs a core for itself.
+ */
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+
+interface ProjectShape {
+  readonly name: string;
+  readonly include: readonly string[];
+  readonly order: number;
+  readonly workers?: number;
+  readonly timeoutMs: number;
+}
+
+const shapes: readonly ProjectShape[] = [
+  {
+    name: "unit",
+    include: ["proto-events", "shared", "services", "apps", "tools"].map((folder) => `${folder}/**/*.test.ts`),
+    order: 0,
+    timeoutMs: 10 * SECOND,
+  },
+  { name: "repo", include: ["test/repo/**/*.test.ts"], order: 0, timeoutMs: 30 * SECOND },
+  {
+    name: "integration",
+    include: ["test/integration/**/*.test.ts", "test/support/**/*.test.ts", "test/sim/**/*.test.ts"],
+    order: 1,
+    workers: 2,
+    timeoutMs: MINUTE,
+  },
+  { name: "e2e", include: ["test/e2e/**/*.test.ts"], order: 2, workers: 1, timeoutMs: 3 * MINUTE },
+  { name: "soak", include: ["test/soak/**/*.test.ts"], order: 3, workers: 1, timeoutMs: 60 * MINUTE },
+];
+
+function project(shape: ProjectShape): TestProjectInlineConfiguration {
+  return {
+    test: {
+      name: shape.name,
+      include: [...shape.include],
+      exclude: ["**/node_modules/**", "**/.debvisor/**", "**/.cache/**"],
+      environment: "node",
+      globals: false,
+      pool: "forks",
+      testTimeout: shape.timeoutMs,
+      hookTimeout: shape.timeoutMs,
+      sequence: { groupOrder: shape.order },
+      ...(shape.workers === undefined ? {} : { maxWorkers: shape.workers }),
+    },
+  };
+}
+
+const soak = process.env["DV_SOAK"] === "1";
+
+export default defineConfig({
+  test: {
+    projects: shapes.filter((shape) => soak || shape.name !== "soak").map(project),
+    teardownTimeout: 20 * SECOND,
+    slowTestThreshold: SECOND,
+  },
+});
