@@ -34,6 +34,10 @@ export const Node = z.object({
 });
 export type Node = z.output<typeof Node>;
 
+/** An entry of bucket dv_nodes: a node without what only lives in memory. Deleted nodes leave a mark behind. */
+export const NodeEntry = Node.omit({ metrics: true }).extend({ deleted: z.boolean().default(false) });
+export type NodeEntry = z.output<typeof NodeEntry>;
+
 /** An instance seen by mDNS. Display only: no decision rests on it. */
 export const Sighting = z.object({
   instance: z.string().describe("mDNS instance name: the node id."),

@@ -4,7 +4,7 @@
  * projector's. Target sets are remembered by the text of the selection until the registry changes, so that asking the same
  * nodes again costs one look-up, whether that is one node or ten thousand.
  */
-import type { Node } from "@debvisor/proto-events/discovery";
+import type { NodeEntry } from "@debvisor/proto-events/discovery";
 import type { Bucket, BucketChange, Closable } from "@debvisor/shared/bus/bus";
 import { DvError } from "@debvisor/shared/errors";
 import { digestOf } from "./model/census.ts";
@@ -29,15 +29,15 @@ export interface TargetSet {
 const MAX_REMEMBERED = 1_000;
 
 export class NodeDirectory {
-  readonly #nodes = new Map<string, Node>();
+  readonly #nodes = new Map<string, NodeEntry>();
   readonly #sets = new Map<string, TargetSet>();
-  #ordered: readonly Node[] | undefined;
+  #ordered: readonly NodeEntry[] | undefined;
   #watch: Closable | undefined;
   /** True once every registered node is known. */
   loaded = false;
 
   /** Starts to follow the registry. @throws BUS_UNAVAILABLE */
-  async start(bucket: Bucket<Node>): Promise<void> {
+  async start(bucket: Bucket<NodeEntry>): Promise<void> {
     this.#watch = await bucket.watch(
       (change) => this.apply(change),
       () => {
@@ -51,21 +51,21 @@ export class NodeDirectory {
   }
 
   /** Takes one change over. */
-  apply({ key, entry }: BucketChange<Node>): void {
-    if (entry) this.#nodes.set(key, entry.value);
+  apply({ key, entry }: BucketChange<NodeEntry>): void {
+    if (entry && !entry.value.deleted) this.#nodes.set(key, entry.value);
     else this.#nodes.delete(key);
     this.#ordered = undefined;
     this.#sets.clear();
   }
 
   /** Every node in the order of names, numbers in them by value: node-2 before node-10. */
-  list(): readonly Node[] {
+  list(): readonly NodeEntry[] {
     this.#ordered ??= [...this.#nodes.values()].sort((a, b) => byName.compare(a.name, b.name));
     return this.#ordered;
   }
 
   /** A node by id or name. */
-  find(ref: string): Node | undefined {
+  find(ref: string): NodeEntry | undefined {
     return this.#nodes.get(ref) ?? this.list().find((node) => node.name === ref);
   }
 
@@ -87,7 +87,7 @@ export class NodeDirectory {
 
 const byName = new Intl.Collator("en", { numeric: true });
 
-function freeze(nodes: readonly Node[]): TargetSet {
+function freeze(nodes: readonly NodeEntry[]): TargetSet {
   const active = nodes.filter((node) => node.state !== "disabled");
   const skipped = nodes.filter((node) => node.state === "disabled").map(({ id, name }) => ({ id, name }));
   return {

@@ -80,13 +80,13 @@ export function record(
   outbox: Outbox,
   { service, name }: RegisteredOperation,
   request: FastifyRequest,
-  reply: FastifyReply,
+  reply: FastifyReply | null,
   result: { readonly status: number; readonly code: string | null; readonly replayed: boolean },
 ): void {
   const principal = request.call?.principal.id ?? "unknown";
   const [path = "/"] = request.url.split("?");
   const operation = `${service}.${name}`;
-  const ms = Math.round(reply.elapsedTime * 100) / 100;
+  const ms = Math.round((reply?.elapsedTime ?? 0) * 100) / 100;
   const payload = { principal, source: request.ip, operation, method: request.method, path, ms, ...result };
   outbox.publish("call.recorded", payload, { subject: operation, actor: principal, requestId: request.id });
 }

@@ -5,6 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import websocket from "@fastify/websocket";
 import { DvError } from "@debvisor/shared/errors";
@@ -66,7 +67,7 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
     forceCloseConnections: true,
     return503OnClosing: false,
     requestIdHeader: false,
-    genReqId: (raw) => {
+    genReqId: (raw: IncomingMessage) => {
       const given = raw.headers["x-request-id"];
       return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
     },

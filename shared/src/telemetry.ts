@@ -95,7 +95,7 @@ function randomHex(bytes: 8 | 16): string {
     randomFillSync(pool);
     poolAt = 0;
   }
-  const id = pool.hexSlice(poolAt, poolAt + bytes);
+  const id = pool.toString("hex", poolAt, poolAt + bytes);
   poolAt += bytes;
   return id === NO_TRACE || id === NO_SPAN ? randomHex(bytes) : id;
 }

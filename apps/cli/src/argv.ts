@@ -5,7 +5,7 @@
  * name, so the words are found first and commander parses the one command that they name.
  */
 import { DvError } from "@debvisor/shared/errors";
-import { kebabCase, readText } from "@debvisor/shared/field";
+import { readText } from "@debvisor/shared/field";
 import { parseDuration, SECOND_MS } from "@debvisor/shared/units";
 import { Command, CommanderError } from "commander";
 import type { z } from "zod";
@@ -135,11 +135,7 @@ export function parseInput(
   for (const { label, required } of argumentsOf(command)) parser.argument(required ? `<${label}>` : `[${label}]`);
   const positional = [...words, ...scanned.rest];
   const typed = run(parser, [...scanned.flags, ...(positional.length > 0 ? ["--", ...positional] : [])]);
-  const globals = new Set(globalOptions(true).map(({ key }) => key));
-  const given: Record<string, unknown> = collect(
-    typed,
-    flagsOf(command).filter(({ key }) => !globals.has(key)),
-  );
+  const given = collect(typed, flagsOf(command));
   for (const [i, option] of argumentsOf(command).entries()) {
     const text = parser.args[i];
     if (text !== undefined) given[option.key] = readText(option, text);
@@ -186,14 +182,10 @@ function run(parser: Command, argv: readonly string[]): Record<string, unknown> 
   }
 }
 
-/* Commander turns `--no-color` into `color: false`. */
 function collect(typed: Readonly<Record<string, unknown>>, options: readonly Option[]): Record<string, unknown> {
   const found: Record<string, unknown> = {};
   for (const option of options) {
-    const negated = option.label.startsWith("--no-");
-    const value = negated
-      ? typed[option.key.charAt(2).toLowerCase() + option.key.slice(3)] === false || undefined
-      : typed[option.key];
+    const value = typedValue(typed, option);
     if (value === undefined) continue;
     if (Array.isArray(value)) found[option.key] = value.flatMap((text: string) => readText(option, text) as unknown[]);
     else found[option.key] = typeof value === "string" ? readText(option, value) : value;
@@ -201,10 +193,16 @@ function collect(typed: Readonly<Record<string, unknown>>, options: readonly Opt
   return found;
 }
 
+/* Commander files a value under the flag's name in camel case, and turns `--no-color` into `color: false`. */
+function typedValue(typed: Readonly<Record<string, unknown>>, { label }: Option): unknown {
+  const negated = label.startsWith("--no-");
+  const name = label.slice(negated ? 5 : 2).replaceAll(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  return negated ? typed[name] === false || undefined : typed[name];
+}
+
 function refusal(program: Program, command: CommandSpec, issue: z.core.$ZodIssue | undefined): DvError {
   const key = String(issue?.path[0] ?? "");
-  const isArgument = command.args.includes(key);
-  const label = isArgument ? kebabCase(key).toUpperCase() : `--${kebabCase(key)}`;
+  const label = [...argumentsOf(command), ...flagsOf(command)].find((option) => option.key === key)?.label ?? key;
   const title = titleOf(program, command);
   if (key === "nodes") return usage(`which nodes? ${title} --nodes node-1,node-2, --nodes role=server or --nodes all`);
   const missing = issue?.code === "invalid_type" && issue.message.endsWith("received undefined");

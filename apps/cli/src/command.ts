@@ -11,7 +11,7 @@ import type { Output } from "@debvisor/shared/output";
 import type { z } from "zod";
 import type { Client } from "./client.ts";
 import type { ResolvedContext } from "./context.ts";
-import type { Settings } from "./settings.ts";
+import { GlobalFlags, type Settings } from "./settings.ts";
 
 /** Exit codes of every command (DESIGN.md 9). */
 export const EXIT = {
@@ -97,9 +97,18 @@ export function argumentsOf({ input, args }: CommandSpec): readonly Option[] {
   });
 }
 
-/** The flags of a command without the global ones. */
-export function flagsOf({ input, args }: CommandSpec): readonly Option[] {
-  return flagsOfSchema(input).filter(({ key }) => !args.includes(key));
+/**
+ * The flags of a command without the global ones. A field called like a global flag has the noun in front:
+ * `dvctl nodes register --node-version`, because `--version` is dvctl's own.
+ */
+export function flagsOf({ noun, input, args }: Pick<CommandSpec, "noun" | "input" | "args">): readonly Option[] {
+  return flagsOfSchema(input)
+    .filter(({ key }) => !args.includes(key))
+    .map((option) =>
+      Object.hasOwn(GlobalFlags.shape, option.key)
+        ? { ...option, label: `--${singularOf(noun)}-${kebabCase(option.key)}` }
+        : option,
+    );
 }
 
 /** Every key of a schema as a flag. */

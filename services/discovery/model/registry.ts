@@ -5,7 +5,7 @@
  * lost compare-and-set, a crash or a change of the projector is mended by asking again.
  */
 
-import { type discoveryContract, Node } from "@debvisor/proto-events/discovery";
+import { type discoveryContract, type Node, NodeEntry } from "@debvisor/proto-events/discovery";
 import { type Heartbeat, Heartbeat as HeartbeatSchema } from "@debvisor/proto-events/node-agent";
 import { z } from "zod";
 
@@ -20,8 +20,7 @@ export const OutboxItem = z.object({
 export type OutboxItem = z.output<typeof OutboxItem>;
 
 /** What bucket dv_nodes holds under a node id. `deleted`: hidden; the key goes once the event is out. */
-export const NodeRecord = Node.omit({ metrics: true }).extend({
-  deleted: z.boolean().default(false),
+export const NodeRecord = NodeEntry.extend({
   outbox: z.array(OutboxItem).default([]),
 });
 export type NodeRecord = z.output<typeof NodeRecord>;

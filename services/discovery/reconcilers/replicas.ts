@@ -8,7 +8,7 @@ import { laggingStreams, openAdmin, raiseReplicas } from "@debvisor/shared/bus/a
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import type { Clock } from "@debvisor/shared/clock";
-import { toDvError } from "@debvisor/shared/errors";
+import { causeChain } from "@debvisor/shared/errors";
 import { holdLease } from "@debvisor/shared/leases";
 import type { Logger } from "@debvisor/shared/log";
 
@@ -56,7 +56,7 @@ async function run(deps: ReplicaDeps, signal: AbortSignal): Promise<void> {
     try {
       settled = deps.aliveServers().length >= REPLICAS && (await raise(deps));
     } catch (error) {
-      deps.log.warn({ error: toDvError(error).message }, "the replicas of the streams could not be raised yet");
+      deps.log.warn({ error: causeChain(error) }, "the replicas of the streams could not be raised yet");
     }
     await deps.clock.sleep(settled ? SETTLED_LOOK_MS : LOOK_MS, signal);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The table of the gateway's own operations. They run in the gateway's process, through the same routes as all others. */
 import type { gatewayContract } from "@debvisor/proto-events/gateway";
-import type { Handlers } from "@debvisor/proto-events/kit";
+import type { Input, Output } from "@debvisor/proto-events/kit";
 import type { Principal } from "../auth/principal.ts";
 import { createTokenHandler, type CreateTokenDeps } from "./create-token.ts";
 import { getCapabilitiesHandler } from "./get-capabilities.ts";
@@ -18,7 +18,12 @@ export interface OwnCall {
   readonly source: string;
 }
 
-export type OwnHandlers = Handlers<typeof gatewayContract, "core", OwnCall>;
+type Contract = typeof gatewayContract;
+
+/** One handler per operation; a missing or wrongly typed one does not compile. */
+export type OwnHandlers = {
+  readonly [K in keyof Contract["operations"]]: (input: Input<Contract, K>, call: OwnCall) => Promise<Output<Contract, K>> | Output<Contract, K>;
+};
 
 /** Makes the handlers. */
 export function ownHandlers(deps: StatusDeps & CreateTokenDeps): OwnHandlers {

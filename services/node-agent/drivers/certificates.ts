@@ -10,15 +10,22 @@ export type Certificate =
 
 /** Reads the certificate in a PEM or DER file. Never throws. */
 export async function readCertificate(path: string): Promise<Certificate> {
+  let content: Buffer;
   try {
-    const certificate = new X509Certificate(await readFile(path));
+    content = await readFile(path);
+  } catch (error) {
+    const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+    return { reason: code ?? String(error) };
+  }
+  try {
+    const certificate = new X509Certificate(content);
     return {
       subject: certificate.subject.replaceAll("\n", ", "),
       validFromMs: certificate.validFromDate.getTime(),
       validToMs: certificate.validToDate.getTime(),
     };
-  } catch (error) {
-    const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-    return { reason: code ?? "it is no certificate" };
+  } catch {
+    // OpenSSL's codes tell its own story (no start line, wrong tag), none of which helps more than this.
+    return { reason: "it is no certificate" };
   }
 }

@@ -26,7 +26,7 @@ export function iniFault(text: string): SyntaxFault | undefined {
 
 /** One token of JSON after white space (RFC 8259 §2): string, number or literal, punctuation. */
 const JSON_TOKEN =
-  /[ \t\r\n]*(?:("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)|([{}[\],:]))/y;
+  /[ \t\r\n]*(?:("(?:[ !#-[\]-\u{10ffff}]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)|([{}[\],:]))/uy;
 
 /** What may come next. */
 type Expected = "value" | "value-or-end" | "key" | "key-or-end" | "colon" | "comma-or-end" | "nothing";
@@ -46,7 +46,7 @@ const PROBLEMS: Readonly<Record<Expected, string>> = {
  * itself, because its message states the place only sometimes, and in words. Never throws.
  */
 export function jsonFault(text: string): SyntaxFault | undefined {
-  const open: ("{" | "[")[] = [];
+  const open: Bracket[] = [];
   let expected: Expected = "value";
   let offset = 0;
   while (text.slice(offset).trim() !== "" || expected !== "nothing") {
@@ -63,26 +63,53 @@ export function jsonFault(text: string): SyntaxFault | undefined {
   return undefined;
 }
 
+type Bracket = "{" | "[";
+type Action = "value" | "key" | "colon" | "comma" | "open" | "close";
+
+const VALUES = { text: "value", scalar: "value", "{": "open", "[": "open" } as const;
+
+/** What a token means where it stands; a token that is not listed may not stand there. */
+const ACTIONS: Readonly<Record<Expected, Readonly<Partial<Record<string, Action>>>>> = {
+  value: VALUES,
+  "value-or-end": { ...VALUES, "]": "close" },
+  key: { text: "key" },
+  "key-or-end": { text: "key", "}": "close" },
+  colon: { ":": "colon" },
+  "comma-or-end": { ",": "comma", "}": "close", "]": "close" },
+  nothing: {},
+};
+
 /** What may follow a token; undefined when the token may not stand here. Keeps the list of open brackets. */
-function following(expected: Expected, token: RegExpExecArray, open: ("{" | "[")[]): Expected | undefined {
-  const [, text, scalar, mark] = token;
-  const afterValue = (): Expected => (open.length === 0 ? "nothing" : "comma-or-end");
-  const isValue = expected === "value" || expected === "value-or-end";
-  if (text !== undefined && (expected === "key" || expected === "key-or-end")) return "colon";
-  if (text !== undefined || scalar !== undefined) return isValue ? afterValue() : undefined;
-  if (mark === ":") return expected === "colon" ? "value" : undefined;
-  if (mark === "{" || mark === "[") {
-    if (!isValue) return undefined;
-    open.push(mark);
-    return mark === "{" ? "key-or-end" : "value-or-end";
+function following(expected: Expected, token: RegExpExecArray, open: Bracket[]): Expected | undefined {
+  const [, text, , mark] = token;
+  const kind = text === undefined ? (mark ?? "scalar") : "text";
+  switch (ACTIONS[expected][kind]) {
+    case "value":
+      return afterValue(open);
+    case "key":
+      return "colon";
+    case "colon":
+      return "value";
+    case "comma":
+      return open.at(-1) === "{" ? "key" : "value";
+    case "open":
+      return afterOpening(kind === "{" ? "{" : "[", open);
+    case "close":
+      return open.pop() === OPENING[kind] ? afterValue(open) : undefined;
+    default:
+      return undefined;
   }
-  const inside = open.at(-1);
-  if (mark === ",") return expected === "comma-or-end" ? (inside === "{" ? "key" : "value") : undefined;
-  const closes = mark === "}" ? inside === "{" : inside === "[";
-  const empty = mark === "}" ? "key-or-end" : "value-or-end";
-  if (!closes || (expected !== "comma-or-end" && expected !== empty)) return undefined;
-  open.pop();
-  return afterValue();
+}
+
+const OPENING: Readonly<Partial<Record<string, Bracket>>> = { "}": "{", "]": "[" };
+
+function afterOpening(bracket: Bracket, open: Bracket[]): Expected {
+  open.push(bracket);
+  return bracket === "{" ? "key-or-end" : "value-or-end";
+}
+
+function afterValue(open: readonly Bracket[]): Expected {
+  return open.length === 0 ? "nothing" : "comma-or-end";
 }
 
 /** Number of the line (from 1) that an offset lies on. */

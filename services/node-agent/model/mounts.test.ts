@@ -88,12 +88,12 @@ test("reports mounts that are read-only against fstab", () => {
 });
 
 test("keeps names through escaping, and accepts any text", () => {
-  const escape = (name: string) =>
+  const encode = (name: string) =>
     name.replace(/[\s\\]/g, (letter) => `\\${letter.charCodeAt(0).toString(8).padStart(3, "0")}`);
   const name = fc.stringMatching(/^\/[\w \t\\.-]{0,20}$/);
   fc.assert(
     fc.property(name, fc.string({ unit: "binary" }), (mount, noise) => {
-      expect(parseMounts(`dev ${escape(mount)} ext4 rw 0 0`)[0]?.mount).toBe(mount);
+      expect(parseMounts(`dev ${encode(mount)} ext4 rw 0 0`)[0]?.mount).toBe(mount);
       parseMounts(noise);
     }),
   );

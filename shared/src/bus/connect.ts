@@ -6,7 +6,7 @@ import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject }
 import { jetstream } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { Svcm } from "@nats-io/services";
-import { connect, credsAuthenticator } from "@nats-io/transport-node";
+import { connect } from "@nats-io/transport-node";
 import { z } from "zod";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
@@ -14,6 +14,7 @@ import type { Logger } from "../log.ts";
 import { openBucket } from "./buckets.ts";
 import type { Bus, Closable, InstanceStats, TelemetryMessage } from "./bus.ts";
 import { createEnvelope, EVENT_STREAM, eventRange, publishEnvelope, storedEvent } from "./events.ts";
+import { credentialAuthenticator } from "./keys.ts";
 import { readOrdered } from "./ordered.ts";
 import { parseData, requestText } from "./request.ts";
 import { Scatterer } from "./scatter.ts";
@@ -54,7 +55,7 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
       return await connect({
         servers: [...options.servers],
         name: options.credential.user,
-        authenticator: credsAuthenticator(new TextEncoder().encode(options.credential.creds)),
+        authenticator: credentialAuthenticator(options.credential.creds),
         inboxPrefix: inboxPrefix(options.credential.user),
         timeout: 2_000,
         reconnect: true,

@@ -69,8 +69,13 @@ export async function serveContract<const C extends Contract, S extends "core" |
   };
 }
 
+/**
+ * What comes without a reply subject is no request and is dropped: a node can have the server send the acknowledgement of
+ * its event to any subject of its account, also to a neighbour's operation (RULES.md F1), but such a message has none.
+ */
 function answerer(options: ServeOptions, spec: OperationSpec, handler: AnyHandler | undefined, counts: Counts): (message: Msg) => Promise<void> {
   return async (message) => {
+    if (!message.reply) return;
     const startedAt = performance.now();
     counts.requests++;
     const context = requestContext(options.log, spec, message);
@@ -80,7 +85,12 @@ function answerer(options: ServeOptions, spec: OperationSpec, handler: AnyHandle
       counts.inFlight++;
       try {
         const output = await handler(parseInput(spec, message), context);
-        respond(message, okReply(JSON.stringify(output)));
+        const text = okReply(JSON.stringify(output));
+        // The client refuses to send what the server would cut the connection for; the requester would wait for nothing.
+        if (Buffer.byteLength(text) > (options.connection.info?.max_payload ?? Number.POSITIVE_INFINITY)) {
+          throw new DvError("INTERNAL", "The answer is larger than a message of the bus may be.");
+        }
+        respond(message, text);
       } finally {
         counts.inFlight--;
       }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The few requests to the system account that forming a cluster of servers needs. */
 import { inboxPrefix } from "@debvisor/proto-events/subjects";
-import { connect, credsAuthenticator } from "@nats-io/transport-node";
+import { connect } from "@nats-io/transport-node";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
+import { credentialAuthenticator } from "./keys.ts";
 import type { Credential } from "./trust.ts";
 
 /** A connection to the system account of one server. */
@@ -22,7 +23,7 @@ export async function connectSystem(server: string, credential: Credential, pati
     try {
       const connection = await connect({
         servers: server,
-        authenticator: credsAuthenticator(new TextEncoder().encode(credential.creds)),
+        authenticator: credentialAuthenticator(credential.creds),
         inboxPrefix: inboxPrefix(credential.user),
         timeout: 1_000,
         reconnect: false,

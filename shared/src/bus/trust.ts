@@ -5,11 +5,13 @@
  * local cluster's way of handing them out without another change.
  */
 import type { Contract } from "@debvisor/proto-events/kit";
+import { NodeId } from "@debvisor/proto-events/primitives";
 import { isToken, SUBJECT_FILTERS } from "@debvisor/proto-events/subjects";
 import { type Account, encodeAccount, encodeOperator, encodeUser, fmtCreds, type SigningKey } from "@nats-io/jwt";
-import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from "@nats-io/nkeys";
+import { createAccount, createOperator, createUser, type KeyPair } from "@nats-io/nkeys";
 import { z } from "zod";
 import { DvError } from "../errors.ts";
+import { keyPairOf } from "./keys.ts";
 import { corePermissions, nodeTemplate, type Permissions, streamAdminPermissions, systemPermissions } from "./permissions.ts";
 
 const Seed = z.string().regex(/^S[A-Z2-7]{57}$/);
@@ -42,9 +44,9 @@ export interface ServerTrust {
   readonly accounts: Readonly<Record<string, string>>;
 }
 
-/** Gives out credentials. */
+/** Gives out credentials. Every function throws INVALID_ARGUMENT for what is no node id or, as a user's name, no subject token. */
 export interface CredentialIssuer {
-  /** For the node parts of one node. The user's name is the node id. @throws INVALID_ARGUMENT for a name that is no token */
+  /** For the node parts of one node. The user's name is the node id. */
   forNode(nodeId: string): Promise<Credential>;
   /** For the core part of one service on one server node. */
   forCore(service: string, nodeId: string, contracts: readonly Contract[]): Promise<Credential>;
@@ -97,20 +99,21 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
   const keys = pairs(seeds);
   return {
     forNode: async (nodeId) => {
+      const name = checkedNode(nodeId);
       const user = createUser();
-      const jwt = await encodeUser(checked(nodeId), user, keys.nodeSigner, { issuer_account: keys.nodes.getPublicKey() }, { scopedUser: true });
-      return credential(nodeId, jwt, user);
+      const jwt = await encodeUser(name, user, keys.nodeSigner, { issuer_account: keys.nodes.getPublicKey() }, { scopedUser: true });
+      return credential(name, jwt, user);
     },
-    forCore: (service, nodeId, contracts) => {
-      const user = checked(`${service}-${nodeId}`);
+    forCore: async (service, nodeId, contracts) => {
+      const user = checked(`${service}-${checkedNode(nodeId)}`);
       return issue(user, keys.coreSigner, keys.core, corePermissions(user, contracts));
     },
-    forStreamAdmin: (nodeId) => {
-      const user = checked(`stream-admin-${nodeId}`);
+    forStreamAdmin: async (nodeId) => {
+      const user = checked(`stream-admin-${checkedNode(nodeId)}`);
       return issue(user, keys.coreSigner, keys.core, streamAdminPermissions(user));
     },
-    forSystem: (nodeId) => {
-      const user = checked(`system-${nodeId}`);
+    forSystem: async (nodeId) => {
+      const user = checked(`system-${checkedNode(nodeId)}`);
       return issue(user, keys.system, undefined, systemPermissions(user));
     },
   };
@@ -162,15 +165,18 @@ function nodesAccount(keys: Keys): Partial<Account> {
 type Keys = { readonly [K in keyof TrustSeeds]: KeyPair };
 
 function pairs(seeds: TrustSeeds): Keys {
-  const encode = new TextEncoder();
-  return Object.fromEntries(Object.entries(seeds).map(([name, seed]) => [name, fromSeed(encode.encode(seed))])) as unknown as Keys;
+  return Object.fromEntries(Object.entries(seeds).map(([name, seed]) => [name, keyPairOf(seed)])) as unknown as Keys;
 }
 
 async function issue(name: string, signer: KeyPair, account: KeyPair | undefined, permissions: Permissions): Promise<Credential> {
-  const user = createUser();
+  const user = newUser();
   const issuer = account ? { issuer_account: account.getPublicKey() } : {};
   const jwt = await encodeUser(name, user, signer, { ...permissions, ...issuer, allowed_connection_types: ["STANDARD"], subs: -1, data: -1, payload: -1 });
   return credential(name, jwt, user);
+}
+
+function newUser(): KeyPair {
+  return keyPairOf(new TextDecoder().decode(createUser().getSeed()));
 }
 
 function credential(user: string, jwt: string, pair: KeyPair): Credential {
@@ -181,4 +187,10 @@ function credential(user: string, jwt: string, pair: KeyPair): Credential {
 function checked(name: string): string {
   if (!isToken(name)) throw new DvError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a user of the bus: it is no subject token.`);
   return name;
+}
+
+/** A node named `core` would hear the requests to the core parts and publish events in their name, so only an id will do. */
+function checkedNode(nodeId: string): string {
+  if (!NodeId.safeParse(nodeId).success) throw new DvError("INVALID_ARGUMENT", `${JSON.stringify(nodeId)} is no node id.`);
+  return nodeId;
 }

@@ -27,6 +27,8 @@ export interface MemberOptions {
 
 /** Longest time for the first server to become a cluster of one. Measured: 0.6 s. */
 const FORMATION_LIMIT_MS = 20_000;
+/** The helper has to stay until the lone server is through with its store, however large that is. */
+const RESTART_LIMIT_MS = 600_000;
 const RESTART_MIN_MS = 200;
 const RESTART_MAX_MS = 5_000;
 
@@ -42,6 +44,8 @@ export class BusMember {
   #settings: NatsServerSettings;
   #server: NatsProcess | undefined;
   #stopping = false;
+  /** The latest restart. */
+  #starting: Promise<void> = Promise.resolve();
   #restartWait = RESTART_MIN_MS;
 
   constructor(options: MemberOptions) {
@@ -74,7 +78,7 @@ export class BusMember {
    * it elects: on the first boot a second server that is then removed, later any route connection at all.
    * @throws NATS_SERVER_FAILED
    */
-  async startAlone(): Promise<void> {
+  async startAlone(patienceMs = 20_000): Promise<void> {
     const first = !this.formed;
     const [port, clusterPort, monitorPort] = this.#options.helperPorts;
     const helperRoute = `${this.#settings.host}:${clusterPort}`;
@@ -93,7 +97,7 @@ export class BusMember {
     const helper = startNatsProcess({ binary: this.#options.binary, dir: join(this.#options.dir, "helper"), name: "helper" }, helperSettings);
     try {
       if (first) await this.#becomeClusterOfOne(helperSettings.serverName);
-      await waitForHealth(this.#running(), 20_000);
+      await waitForHealth(this.#running(), patienceMs);
     } finally {
       await helper.stop();
       rmSync(join(this.#options.dir, "helper"), { recursive: true, force: true });
@@ -120,6 +124,8 @@ export class BusMember {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#server?.stop();
+    // A start under way has a helper to stop and files to remove.
+    await this.#starting;
   }
 
   #running(): NatsProcess {
@@ -141,10 +147,14 @@ export class BusMember {
     });
   }
 
+  /** One restart after the other: the helper's files and ports are there once. */
   #restart(): void {
     const alone = this.#settings.routes.length <= 1;
-    if (!alone) return this.#launch(this.#settings);
-    this.startAlone().catch((error: unknown) => this.#options.log.error({ error: String(error) }, "the lone nats-server did not come back"));
+    this.#starting = this.#starting
+      .then(() => (alone ? this.startAlone(RESTART_LIMIT_MS) : this.#launch(this.#settings)))
+      .catch((error: unknown) => {
+        if (!this.#stopping) this.#options.log.error({ error: String(error) }, "nats-server did not come back");
+      });
   }
 
   /** Removes the helper from the meta group while it is online, which leaves a group of one. */

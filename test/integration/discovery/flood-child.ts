@@ -24,12 +24,10 @@ const mdns = await createMdns({
   onError: (error) => process.stderr.write(`${error.message}\n`),
 });
 const peers = new Peers(performance.now());
-let received = 0;
 let events = 0;
 let startedAt = 0;
 let found = false;
 const browse = mdns.browse((change) => {
-  received++;
   if (change.kind === "gone") peers.absent(change.candidate.instance);
   else peers.present(toSighting(change.candidate, () => false));
   if (!found && change.candidate.instance === wanted) {
@@ -47,12 +45,10 @@ await once(process.stdin, "data");
 await sleep(500);
 const list = browse.list();
 print({
-  received,
   events,
   peers: peers.size,
   candidates: list.length,
   trueNode: list.filter(({ instance }) => instance === wanted).length,
   growthMb: rssMb() - before,
   beforeMb: before,
-  ...(process.env["DV_DEBUG"] ? process.memoryUsage() : {}),
 });

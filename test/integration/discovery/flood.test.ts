@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Ten thousand rogue records: memory stays bounded, the event stream would not be flooded, and the true node is found. */
 import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { createMdns } from "@debvisor/shared/drivers/mdns";
+import { buildRecords, type MdnsRecord } from "@debvisor/shared/drivers/mdns-records";
 import { expect, test } from "vitest";
 import { announcement, nodeId } from "./instance.ts";
 
 const ROGUES = 10_000;
+
+/** The codec below bonjour-service; it has no types of its own. */
+const { encode } = createRequire(import.meta.url)("dns-packet") as {
+  encode(packet: { type: "response"; flags: number; answers: readonly MdnsRecord[] }): Uint8Array;
+};
 
 test("ten thousand rogue records cost less than 20 MB and 40 events, and the true node is found within 10 s", async () => {
   const file = fileURLToPath(new URL("flood-child.ts", import.meta.url));
@@ -16,8 +25,10 @@ test("ten thousand rogue records cost less than 20 MB and 40 events, and the tru
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const answer = async () => JSON.parse((await lines.next()).value ?? "{}") as Record<string, number>;
-  const flooder = await createMdns({ interfaces: ["127.0.0.1"], onError: () => undefined });
   const node = await createMdns({ interfaces: ["127.0.0.1"], onError: () => undefined });
+  let packets = 0;
+  const counter = createSocket({ type: "udp4", reuseAddr: true }).on("message", () => packets++);
+  counter.bind(5353, "0.0.0.0", () => counter.addMembership("224.0.0.251", "127.0.0.1"));
   try {
     await answer();
 
@@ -29,32 +40,30 @@ test("ten thousand rogue records cost less than 20 MB and 40 events, and the tru
     const report = await answer();
 
     expect(foundMs).toBeLessThan(10_000);
-    expect(report["received"], "most of the flood arrived").toBeGreaterThan(ROGUES / 2);
+    expect(packets, "most of the flood was on the wire").toBeGreaterThan(ROGUES * 0.8);
     expect(report["growthMb"]).toBeLessThan(20);
     expect(report["candidates"]).toBeLessThanOrEqual(256);
     expect(report["peers"]).toBeLessThanOrEqual(64);
     expect(report["events"]).toBeLessThanOrEqual(40);
     expect(report["trueNode"], "the true node is still known after the flood").toBe(1);
   } finally {
+    counter.close();
     child.kill();
-    await Promise.all([flooder.close(), node.close()]);
+    await node.close();
   }
 });
 
 /** Sends each rogue's records once, in bursts that the receiver's socket buffer can hold. */
 async function sendRogues(): Promise<void> {
-  const { createSocket } = await import("node:dgram");
-  const { encode } = (await import("dns-packet")).default;
-  const { buildRecords } = await import("@debvisor/shared/drivers/mdns-records");
   const socket = createSocket({ type: "udp4", reuseAddr: true });
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
   socket.setMulticastInterface("127.0.0.1");
   for (let n = 0; n < ROGUES; n++) {
     const tag = n.toString(16).padStart(16, "0");
-    const records = buildRecords(announcement(nodeId("evil", n), { tag, host: `rogue-${n}` }), [`127.0.${n % 256}.9`]);
-    const packet = encode({ type: "response", flags: 1024, answers: records as never });
+    const answers = buildRecords(announcement(nodeId("evil", n), { tag, host: `rogue-${n}` }), [`127.0.${n % 256}.9`]);
+    const packet = encode({ type: "response", flags: 1024, answers });
     await new Promise<void>((resolve) => socket.send(packet, 5353, "224.0.0.251", () => resolve()));
-    if (n % 25 === 24) await new Promise((resolve) => setTimeout(resolve, 5));
+    if (n % 25 === 24) await sleep(5);
   }
   socket.close();
 }

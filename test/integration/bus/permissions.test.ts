@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Who may say and hear what (RULES.md 15): one list of subjects, one line per identity that says which of them it may use.
+ * Every other one must be refused by a real server.
+ */
+import { auditSubject, eventSubject, inboxPrefix, rpcSubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
+import type { Credential } from "@debvisor/shared/bus/trust";
+import { discoveryContract } from "@debvisor/proto-events/discovery";
+import { gatewayContract } from "@debvisor/proto-events/gateway";
+import { expect, test } from "vitest";
+import { deniedPublishes, deniedSubscriptions } from "../../support/attacker.ts";
+import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
+
+const cluster = sharedBusCluster({ servers: 1 });
+const own = randomNodeId();
+const other = randomNodeId();
+const STARTED = "node-agent.agent.started";
+const SERVICE_PROTOCOL = ["$SRV.PING", "$SRV.INFO", "$SRV.STATS", "$SRV.PING.gateway", "$SRV.STATS.node-agent.x"];
+const STREAMS = ["DV_EVENTS", "KV_dv_nodes", "KV_dv_leases", "KV_dv_config", "KV_dv_tokens", "KV_dv_idempotency"];
+const BUCKETS = ["dv_nodes", "dv_leases", "dv_config", "dv_tokens", "dv_idempotency"];
+
+const reads = (...streams: string[]) =>
+  streams.flatMap((stream) => [
+    `$JS.API.STREAM.INFO.${stream}`,
+    `$JS.API.STREAM.MSG.GET.${stream}`,
+    `$JS.API.DIRECT.GET.${stream}`,
+    `$JS.API.DIRECT.GET.${stream}.x`,
+    `$JS.API.CONSUMER.CREATE.${stream}.c`,
+    `$JS.API.CONSUMER.CREATE.${stream}.c.x`,
+    `$JS.API.CONSUMER.INFO.${stream}.c`,
+    `$JS.API.CONSUMER.DELETE.${stream}.c`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.c`,
+    `$JS.ACK.${stream}.c.1.1.1.1.0`,
+  ]);
+const writes = (...buckets: string[]) => buckets.map((bucket) => `$KV.${bucket}.x`);
+const administers = (verb: string) => STREAMS.map((stream) => `$JS.API.STREAM.${verb}.${stream}`);
+const requests = (target: string, ...services: string[]) => services.map((service) => rpcSubject(target, service, "x"));
+
+/** Everything that anybody may publish, and what nobody may. */
+const PUBLISH = [
+  ...[own, other, "core"].flatMap((origin) => [eventSubject(origin, STARTED), eventSubject(origin, "discovery.node.lost"), eventSubject(origin, "gateway.token.created"), telemetrySubject(origin, "node-agent", "heartbeat"), auditSubject(origin)]),
+  ...requests(own, "node-agent"),
+  ...requests(other, "node-agent"),
+  ...requests("core", "discovery", "gateway"),
+  ...reads(...STREAMS),
+  ...writes(...BUCKETS),
+  ...["CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE", "LEADER.STEPDOWN", "PEER.REMOVE"].flatMap(administers),
+  ...["$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.c"],
+  ...["$JS.API.INFO", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.X"],
+  ...["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.SERVER.X.RELOAD"],
+  ...["$SRV.PING", "$SRV.STATS", "$SRV.INFO.node-agent"],
+  ...[`${inboxPrefix(other)}.x.y`, "_INBOX.x.y", "_R_.x.y", "anything", "debvisor.anything"],
+];
+const SUBSCRIBE = [
+  ...[own, other].flatMap((node) => [SUBJECT_FILTERS.rpcOf(node), rpcSubject(node, "node-agent", "get-facts"), SUBJECT_FILTERS.eventsOf(node), SUBJECT_FILTERS.telemetryOf(node), auditSubject(node)]),
+  ...["discovery", "gateway"].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
+  ...[SUBJECT_FILTERS.rpcOf("core"), SUBJECT_FILTERS.eventsOf("core"), SUBJECT_FILTERS.allRpc, SUBJECT_FILTERS.allEvents, SUBJECT_FILTERS.allTelemetry, SUBJECT_FILTERS.allAudit],
+  ...[`${inboxPrefix(other)}.>`, "_INBOX.>", "_INBOX_*.>", "_R_.>", "*", ">", "*.>", "$JS.>", "$JS.API.>", "$JS.EVENT.>", "$KV.>", "$KV.dv_tokens.>", "$SYS.>", "$SYS.ACCOUNT.>", "$SRV.>"],
+  ...SERVICE_PROTOCOL,
+];
+
+interface Identity {
+  readonly name: string;
+  readonly credential: () => Promise<Credential>;
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+}
+
+const IDENTITIES: readonly Identity[] = [
+  {
+    name: "a node",
+    credential: () => cluster().issuer.forNode(own),
+    publish: [
+      ...[STARTED, "discovery.node.lost", "gateway.token.created"].map((type) => eventSubject(own, type)),
+      telemetrySubject(own, "node-agent", "heartbeat"),
+      auditSubject(own),
+    ],
+    subscribe: [SUBJECT_FILTERS.rpcOf(own), rpcSubject(own, "node-agent", "get-facts"), ...SERVICE_PROTOCOL],
+  },
+  {
+    name: "the core part of discovery",
+    credential: () => cluster().issuer.forCore("discovery", own, [discoveryContract]),
+    publish: [
+      eventSubject("core", "discovery.node.lost"),
+      ...reads("KV_dv_nodes", "KV_dv_leases", "KV_dv_config"),
+      ...writes("dv_nodes", "dv_leases"),
+      "$JS.API.INFO",
+    ],
+    subscribe: [SUBJECT_FILTERS.rpcOfService("core", "discovery"), ...everyTelemetry(), ...SERVICE_PROTOCOL],
+  },
+  {
+    name: "the core part of the gateway",
+    credential: () => cluster().issuer.forCore("gateway", own, [gatewayContract]),
+    publish: [
+      eventSubject("core", "gateway.token.created"),
+      ...requests(own, "node-agent"),
+      ...requests(other, "node-agent"),
+      ...requests("core", "discovery", "gateway"),
+      ...reads("DV_EVENTS", "KV_dv_nodes", "KV_dv_tokens", "KV_dv_idempotency"),
+      ...writes("dv_tokens", "dv_idempotency"),
+      ...["$JS.API.INFO", "$SRV.PING", "$SRV.STATS", "$SRV.INFO.node-agent"],
+    ],
+    subscribe: [SUBJECT_FILTERS.rpcOfService("core", "gateway"), ...everyTelemetry(), ...SERVICE_PROTOCOL],
+  },
+  {
+    name: "the stream administrator",
+    credential: () => cluster().issuer.forStreamAdmin(own),
+    publish: [...["CREATE", "UPDATE", "INFO"].flatMap(administers), "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"],
+    subscribe: [],
+  },
+  {
+    name: "the system user",
+    credential: () => cluster().issuer.forSystem(own),
+    publish: ["$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.SERVER.PING.JSZ"],
+    subscribe: [],
+  },
+];
+
+function everyTelemetry(): string[] {
+  return [SUBJECT_FILTERS.allTelemetry, SUBJECT_FILTERS.telemetryOf(own), SUBJECT_FILTERS.telemetryOf(other)];
+}
+
+test.for(IDENTITIES)("$name publishes only what its line of the table says", async ({ credential, publish }) => {
+  const connection = await cluster().connectBare(await credential());
+
+  const denied = await deniedPublishes(connection, unique(PUBLISH));
+
+  expect(unique(PUBLISH).filter((subject) => !denied.includes(subject))).toEqual(inOrderOf(PUBLISH, publish));
+});
+
+test.for(IDENTITIES)("$name hears only its inbox and what its line of the table says", async ({ credential, subscribe }) => {
+  const made = await credential();
+  const connection = await cluster().connectBare(made);
+
+  const denied = await deniedSubscriptions(connection, unique(SUBSCRIBE));
+
+  expect(unique(SUBSCRIBE).filter((subject) => !denied.includes(subject))).toEqual(inOrderOf(SUBSCRIBE, subscribe));
+  expect(await deniedSubscriptions(connection, [`${inboxPrefix(made.user)}.>`])).toEqual([]);
+});
+
+test("the streams and buckets of the table are all there are", async () => {
+  const { manager } = await cluster().admin();
+
+  const names = await manager.streams.names().next();
+
+  expect([...names].sort()).toEqual([...STREAMS].sort());
+});
+
+function unique(list: readonly string[]): string[] {
+  return [...new Set(list)];
+}
+
+function inOrderOf(all: readonly string[], some: readonly string[]): string[] {
+  const unknown = some.filter((subject) => !all.includes(subject));
+  return [...unknown, ...unique(all).filter((subject) => some.includes(subject))];
+}

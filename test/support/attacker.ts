@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What somebody with a credential of the bus can try beyond the project's own client, and how the server takes it. */
+import { errors, type NatsConnection } from "@nats-io/nats-core";
+
+/** Publishes to each subject and returns those that the server refused. */
+export async function deniedPublishes(connection: NatsConnection, subjects: readonly string[]): Promise<string[]> {
+  const refused = new Set<string>();
+  const status = connection.status();
+  const watching = (async () => {
+    for await (const event of status) {
+      const error = event.type === "error" ? event.error : undefined;
+      if (error instanceof errors.PermissionViolationError && error.operation === "publish") refused.add(error.subject);
+    }
+  })();
+  // No JSON, so that what gets through to an API of the server is refused there instead of doing something.
+  for (const subject of subjects) connection.publish(subject, "no json");
+  await connection.flush();
+  status.stop();
+  await watching;
+  return subjects.filter((subject) => refused.has(subject));
+}
+
+/** Subscribes to each subject and returns those that the server refused. */
+export async function deniedSubscriptions(connection: NatsConnection, subjects: readonly string[]): Promise<string[]> {
+  const refused = new Set<string>();
+  const subscriptions = subjects.map((subject) =>
+    connection.subscribe(subject, { callback: (error) => void (error && refused.add(subject)) }),
+  );
+  await connection.flush();
+  for (const subscription of subscriptions) if (!subscription.isClosed()) subscription.unsubscribe();
+  return subjects.filter((subject) => refused.has(subject));
+}
+
+/** Everything that arrives on a subject, as `<subject> <text>`. */
+export function listen(connection: NatsConnection, subject: string): string[] {
+  const heard: string[] = [];
+  connection.subscribe(subject, {
+    callback: (error, message) => heard.push(error ? `refused: ${error.message}` : `${message.subject} ${message.string()}`),
+  });
+  return heard;
+}
+
+/**
+ * Resolves when everything that the servers did because of what `connection` sent before has arrived at `others`: a round
+ * trip of the sender, the delivery through JetStream (`settle`), a round trip of each listener.
+ */
+export async function allDelivered(
+  connection: NatsConnection,
+  settle: () => Promise<unknown>,
+  others: readonly NatsConnection[],
+): Promise<void> {
+  await connection.flush();
+  await settle();
+  await Promise.all(others.map((other) => other.flush()));
+  await new Promise(setImmediate);
+}

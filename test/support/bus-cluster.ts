@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A real message bus for tests: nats-server through `BusMember` on free loopback ports in a temporary folder, the real
+ * authority, streams ensured. `await using bus = await startBusCluster({ servers: 1 })`. The logs are kept only when the
+ * test fails; their place is printed.
+ */
+import { randomBytes } from "node:crypto";
+import { copyFileSync, mkdirSync, mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { CONTRACTS } from "@debvisor/proto-events/registry";
+import { inboxPrefix } from "@debvisor/proto-events/subjects";
+import { ensureStreams, openAdmin, raiseReplicas } from "@debvisor/shared/bus/admin";
+import { type ConnectedBus, type ConnectOptions, connectBus } from "@debvisor/shared/bus/connect";
+import {
+  type Credential,
+  type CredentialIssuer,
+  createIssuer,
+  createTrustSeeds,
+  type ServerTrust,
+  serverTrust,
+} from "@debvisor/shared/bus/trust";
+import { createLogger, type Logger } from "@debvisor/shared/log";
+import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
+import type { JetStreamManager } from "@nats-io/jetstream";
+import { connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
+import { afterAll, afterEach, beforeAll, onTestFinished } from "vitest";
+import { NATS_CACHE_DIR } from "../../tools/paths.ts";
+import { type BusServer, busServer, filesBelow, freePorts, killLeftovers } from "./bus-server.ts";
+
+/** How large the bus is at first. */
+export interface BusClusterOptions {
+  readonly servers: 1 | 3;
+}
+
+/** Contracts that a core part implements, by the service that its credential is for. */
+const IMPLEMENTED: Readonly<Record<string, readonly string[]>> = { discovery: ["discovery", "cluster"] };
+const REPLICA_PATIENCE_MS = 30_000;
+
+/** Starts a bus. Ready when every stream and bucket is there with as many replicas as there are servers, up to 3. */
+export async function startBusCluster(options: BusClusterOptions): Promise<BusCluster> {
+  const log = (): void => undefined;
+  const binary = (await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log })).path;
+  const seeds = createTrustSeeds();
+  const cluster = new BusCluster(binary, createIssuer(seeds), await serverTrust(seeds));
+  cluster.finishIsPromised = finishWithTest(cluster);
+  try {
+    await cluster.found();
+    if (options.servers === 3) await cluster.grow(3);
+  } catch (error) {
+    await cluster.finish(true);
+    throw error;
+  }
+  return cluster;
+}
+
+/** One bus for all tests of a file, started before the first. Call it at the top of the file. */
+export function sharedBusCluster(options: BusClusterOptions): () => BusCluster {
+  let cluster: BusCluster | undefined;
+  let failed = false;
+  beforeAll(async () => {
+    cluster = await startBusCluster(options);
+  });
+  afterEach(({ task }) => {
+    failed ||= task.result?.state === "fail";
+  });
+  afterAll(() => cluster?.finish(failed));
+  return () => {
+    if (!cluster) throw new Error("the bus has not been started yet");
+    return cluster;
+  };
+}
+
+/** A random node id. */
+export function randomNodeId(): string {
+  return Array.from(randomBytes(16), (byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
+}
+
+/** A running bus. */
+export class BusCluster implements AsyncDisposable {
+  readonly issuer: CredentialIssuer;
+  readonly trust: ServerTrust;
+  /** Logger of every connection; it writes into the temporary folder. */
+  readonly log: Logger;
+  readonly dir = mkdtempSync(path.join(tmpdir(), "debvisor-bus-"));
+  readonly routePassword = randomBytes(16).toString("hex");
+  readonly #binary: string;
+  readonly #servers: BusServer[] = [];
+  readonly #open: { close(): Promise<void> }[] = [];
+  readonly #onExit = () => killLeftovers(this.dir);
+  /** Somebody calls `finish` after disposing. */
+  finishIsPromised = false;
+
+  constructor(binary: string, issuer: CredentialIssuer, trust: ServerTrust) {
+    this.#binary = binary;
+    this.issuer = issuer;
+    this.trust = trust;
+    this.log = createLogger({ level: "debug", destination: path.join(this.dir, "connections.log") });
+    process.once("exit", this.#onExit);
+  }
+
+  /** `host:port` of every server, for clients. */
+  get urls(): string[] {
+    return this.#servers.map((server) => server.url);
+  }
+
+  get servers(): readonly BusServer[] {
+    return this.#servers;
+  }
+
+  /** The server with this index, in the order of starting. */
+  server(index: number): BusServer {
+    const server = this.#servers[index];
+    if (!server) throw new RangeError(`there is no server ${index}`);
+    return server;
+  }
+
+  /** Starts the first server and creates the streams. */
+  async found(): Promise<void> {
+    await (await this.#add([])).start();
+    const { manager, bus } = await this.admin();
+    await ensureStreams(manager);
+    await bus.close();
+  }
+
+  /** Adds servers up to `size`, then raises the replicas; `raise: false` leaves that to the caller. */
+  async grow(size: number, { raise = true }: { raise?: boolean } = {}): Promise<void> {
+    const before = this.#servers.length;
+    while (this.#servers.length < size) await this.#add(this.#servers.map((server) => server.route));
+    const routes = this.#servers.map((server) => server.route);
+    for (const server of this.#servers) server.setRoutes(routes);
+    await Promise.all(this.#servers.slice(before).map((server) => server.start()));
+    if (!raise) return;
+    const { manager, bus } = await this.admin();
+    await raiseReplicas(manager, Math.min(size, 3), REPLICA_PATIENCE_MS);
+    await bus.close();
+  }
+
+  /** Connects a service's core part. */
+  async connectCore(service: string, options: Partial<ConnectOptions> = {}): Promise<ConnectedBus> {
+    const node = randomNodeId();
+    const implemented = CONTRACTS.filter((contract) => (IMPLEMENTED[service] ?? [service]).includes(contract.service));
+    const credential = await this.issuer.forCore(service, node, implemented);
+    return this.connect({ credential, origin: "core", node: { id: node, name: "server" }, ...options });
+  }
+
+  /** Connects a node. */
+  async connectNode(id: string = randomNodeId(), options: Partial<ConnectOptions> = {}): Promise<ConnectedBus> {
+    const credential = await this.issuer.forNode(id);
+    return this.connect({ credential, origin: id, node: { id, name: `node-${id}` }, ...options });
+  }
+
+  /** Connects the stream administrator. */
+  async admin(): Promise<{ bus: ConnectedBus; manager: JetStreamManager }> {
+    const node = randomNodeId();
+    const credential = await this.issuer.forStreamAdmin(node);
+    const bus = await this.connect({ credential, origin: "core", node: { id: node, name: "server" } });
+    return { bus, manager: await openAdmin(bus.connection) };
+  }
+
+  /** Connects as the project does; closed at the end. */
+  async connect(
+    options: Pick<ConnectOptions, "credential" | "origin" | "node"> & Partial<ConnectOptions>,
+  ): Promise<ConnectedBus> {
+    const bus = await connectBus({ servers: this.urls, version: "0.1.0", log: this.log, ...options });
+    this.#open.push(bus);
+    return bus;
+  }
+
+  /** A bare connection of the NATS client, as an attacker with that credential has it; closed at the end. */
+  async connectBare(credential: Credential): Promise<NatsConnection> {
+    const connection = await connect({
+      servers: this.urls,
+      authenticator: credsAuthenticator(new TextEncoder().encode(credential.creds)),
+      inboxPrefix: inboxPrefix(credential.user),
+      reconnect: false,
+    });
+    this.#open.push(connection);
+    return connection;
+  }
+
+  /** Stops everything. The folder goes too, unless `finish` was promised. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#open.splice(0).map((connection) => connection.close()));
+    await Promise.all(this.#servers.map((server) => server.stop()));
+    if (!this.finishIsPromised) await this.finish(false);
+  }
+
+  /** Stops everything and removes the folder; of a failed test the logs are kept, and their place is printed. */
+  async finish(failed: boolean): Promise<void> {
+    this.finishIsPromised = true;
+    await this[Symbol.asyncDispose]();
+    if (failed) this.#saveLogs();
+    killLeftovers(this.dir);
+    process.removeListener("exit", this.#onExit);
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+  }
+
+  #saveLogs(): void {
+    const target = `${this.dir}-logs`;
+    mkdirSync(target, { recursive: true });
+    for (const file of filesBelow(this.dir, ".log")) {
+      copyFileSync(file, path.join(target, path.relative(this.dir, file).replaceAll(path.sep, "-")));
+    }
+    process.stderr.write(`logs of the bus: ${target}\n`);
+  }
+
+  async #add(others: readonly string[]): Promise<BusServer> {
+    const id = randomNodeId();
+    const [port = 0, clusterPort = 0, monitorPort = 0, a = 0, b = 0, c = 0] = await freePorts(6);
+    const server = busServer({
+      binary: this.#binary,
+      dir: path.join(this.dir, String(this.#servers.length)),
+      log: this.log,
+      systemCredential: await this.issuer.forSystem(id),
+      helperPorts: [a, b, c],
+      settings: {
+        serverName: `${id}-1`,
+        host: "127.0.0.1",
+        port,
+        clusterPort,
+        monitorPort,
+        clusterName: "test",
+        routes: [...others, `127.0.0.1:${clusterPort}`],
+        routePassword: this.routePassword,
+        trust: this.trust,
+      },
+    });
+    this.#servers.push(server);
+    return server;
+  }
+}
+
+/** A test knows only after its disposals how it ended, so its end removes the folder. False outside of tests. */
+function finishWithTest(cluster: BusCluster): boolean {
+  try {
+    onTestFinished(({ task }) => cluster.finish(task.result?.state === "fail"));
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One real nats-server of a test's bus, run by `BusMember` as on a node, and what is needed to be rid of it. */
+import { readdirSync, readFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import path from "node:path";
+import { BusMember, type MemberOptions } from "@debvisor/shared/nats-server/member";
+
+const HOST = "127.0.0.1";
+/** Below the range from which the kernel takes ports of outgoing connections, so that none of those is in the way. */
+const FIRST_PORT = 11_000;
+const PORTS = 20_000;
+
+/** A server of the bus as a test sees it. */
+export interface BusServer {
+  /** Name among the servers. */
+  readonly name: string;
+  /** `host:port` for clients. */
+  readonly url: string;
+  /** `host:port` for other servers. */
+  readonly route: string;
+  /** Process id; undefined while there is none. */
+  readonly pid: number | undefined;
+  /** kill -9. The member starts the server again by itself after 200 ms or more. */
+  kill(): void;
+  /** Stops the server in an orderly way; it stays stopped. */
+  stop(): Promise<void>;
+  /** Starts a stopped server; resolves when it is healthy. */
+  start(): Promise<void>;
+  /** Tells the server who is there; takes effect at once. */
+  setRoutes(routes: readonly string[]): void;
+  /** Resolves when a server with another process id than `pid` says that it is healthy. */
+  recovered(pid: number | undefined, patienceMs?: number): Promise<void>;
+}
+
+/** Makes a server. `routes` are the cluster listeners of all servers, its own included. */
+export function busServer(options: MemberOptions): BusServer {
+  let member = new BusMember(options);
+  const { settings } = options;
+  return {
+    name: settings.serverName,
+    url: `${settings.host}:${settings.port}`,
+    route: `${settings.host}:${settings.clusterPort}`,
+    get pid() {
+      return member.pid;
+    },
+    kill: () => {
+      if (member.pid !== undefined) process.kill(member.pid, "SIGKILL");
+    },
+    stop: () => member.stop(),
+    start: () => {
+      const routes = member.settings.routes;
+      member = new BusMember({ ...options, settings: { ...settings, routes } });
+      return routes.length > 1 ? member.join() : member.startAlone();
+    },
+    setRoutes: (routes) => member.setRoutes(routes),
+    recovered: async (pid, patienceMs = 30_000) => {
+      const deadline = performance.now() + patienceMs;
+      while (member.pid === pid || !(await isHealthy(settings.monitorPort))) {
+        if (performance.now() > deadline) throw new Error(`${settings.serverName} did not come back in ${patienceMs} ms`);
+        await new Promise((resolve) => setTimeout(resolve, 25));
+      }
+    },
+  };
+}
+
+async function isHealthy(monitorPort: number): Promise<boolean> {
+  try {
+    const response = await fetch(`http://${HOST}:${monitorPort}/healthz`, { signal: AbortSignal.timeout(800) });
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+/** As many free ports of loopback as asked for; all are held while searching, so none is given twice. */
+export async function freePorts(count: number): Promise<number[]> {
+  const held: { server: Server; port: number }[] = [];
+  while (held.length < count) {
+    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
+    const server = await listen(port);
+    if (server) held.push({ server, port });
+  }
+  await Promise.all(held.map(({ server }) => new Promise((resolve) => server.close(resolve))));
+  return held.map(({ port }) => port);
+}
+
+function listen(port: number): Promise<Server | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(undefined));
+    server.listen(port, HOST, () => resolve(server));
+  });
+}
+
+/** Kills every process whose id stands in a `.pid` file below `dir`; for a test run that ends without disposing. */
+export function killLeftovers(dir: string): void {
+  for (const file of filesBelow(dir, ".pid")) {
+    try {
+      const pid = Number(readFileSync(file, "utf8"));
+      if (readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(dir)) process.kill(pid, "SIGKILL");
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+}
+
+/** Absolute paths of the files below `dir` whose names end so. */
+export function filesBelow(dir: string, ending: string): string[] {
+  try {
+    const names = readdirSync(dir, { recursive: true, encoding: "utf8" });
+    return names.filter((name) => name.endsWith(ending)).map((name) => path.join(dir, name));
+  } catch {
+    return [];
+  }
+}
