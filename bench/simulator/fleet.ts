@@ -11,6 +11,7 @@ import type { CredentialIssuer } from "@debvisor/shared/bus/trust";
 import { type Child, startChild } from "../child.ts";
 import type { AgentSpec } from "./agent.ts";
 import { assignBehaviours, type Behaviour, type FaultFractions } from "./faults.ts";
+import { identityOf } from "./identity.ts";
 import { registerAgents } from "./registry.ts";
 import type { AgentIdentity } from "./replies.ts";
 
@@ -100,14 +101,6 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await stop();
     throw error;
   }
-}
-
-/** Id and name of the agent with a number: the id is the number in base32, behind letters that say it is simulated. */
-export function identityOf(index: number): AgentIdentity {
-  const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
-  let tail = "";
-  for (let i = 0, rest = index; i < 6; i++, rest = Math.floor(rest / 32)) tail = `${alphabet[rest % 32]}${tail}`;
-  return { id: `simulated${"a"}${tail}`, name: `sim-${index + 1}` };
 }
 
 function issueAll(

@@ -9,6 +9,7 @@ import type { CredentialIssuer } from "@debvisor/shared/bus/trust";
 import { silentLogger } from "@debvisor/shared/log";
 import { z } from "zod";
 import { inParallel } from "../parallel.ts";
+import { identityOf } from "./identity.ts";
 import type { AgentIdentity } from "./replies.ts";
 
 const WRITES_AT_ONCE = 256;
@@ -18,12 +19,12 @@ export async function registerAgents(
   agents: readonly AgentIdentity[],
   options: { readonly servers: readonly string[]; readonly issuer: CredentialIssuer; readonly bootId: string },
 ): Promise<void> {
-  const credential = await options.issuer.forCore("discovery", "simulator", [discoveryContract]);
+  const credential = await options.issuer.forCore("discovery", identityOf(0).id, [discoveryContract]);
   const bus = await connectBus({
     servers: options.servers,
     credential,
     origin: "core",
-    node: { id: "simulator", name: "simulator" },
+    node: identityOf(0),
     version: "0.1.0",
     log: silentLogger(),
   });

@@ -71,13 +71,21 @@ export const gatewayContract = contract({
       idempotent: true,
       timeoutMs: 5_000,
       permission: "gateway:status:get",
-      input: z.strictObject({ component: z.enum(["all", "bus", "nodes", "services"]).default("all").describe("Which part to look at.") }),
+      input: z.strictObject({
+        component: z.enum(["all", "bus", "nodes", "services"]).default("all").describe("Which part to look at."),
+      }),
       output: z.object({
         cluster: z.string(),
         state: ComponentState,
         version: z.string(),
         time: Timestamp,
-        nodes: z.object({ total: z.number(), alive: z.number(), suspect: z.number(), lost: z.number(), disabled: z.number() }),
+        nodes: z.object({
+          total: z.number(),
+          alive: z.number(),
+          suspect: z.number(),
+          lost: z.number(),
+          disabled: z.number(),
+        }),
         components: z.array(Component),
       }),
       errors: [],
@@ -138,7 +146,15 @@ export const gatewayContract = contract({
       input: z.strictObject({ code: z.string().max(64).optional().describe("Only this code.") }),
       output: z.object({
         items: z.array(
-          z.object({ code: z.string(), kind: z.string(), http: z.number(), exitCode: z.number(), retryable: z.boolean(), summary: z.string(), remedy: z.string() }),
+          z.object({
+            code: z.string(),
+            kind: z.string(),
+            http: z.number(),
+            exitCode: z.number(),
+            retryable: z.boolean(),
+            summary: z.string(),
+            remedy: z.string(),
+          }),
         ),
       }),
       errors: ["NOT_FOUND"],
@@ -164,7 +180,10 @@ export const gatewayContract = contract({
       }),
       errors: [],
       http: { method: "GET", path: "/v1/capabilities" },
-      cli: { noun: "capabilities", examples: [{ command: "dvctl capabilities", does: "Show what the current token may do." }] },
+      cli: {
+        noun: "capabilities",
+        examples: [{ command: "dvctl capabilities", does: "Show what the current token may do." }],
+      },
     }),
     createToken: operation({
       summary: "Make an API key; its secret is shown once.",
@@ -178,7 +197,13 @@ export const gatewayContract = contract({
         name: z.string().min(1).max(100).describe("What the key is for."),
         role: z.enum(["viewer", "operator", "admin"]).default("viewer").describe("Role of the key."),
         scopes: z.array(PermissionPattern).max(50).default([]).describe("Permissions that narrow the role."),
-        expiresInDays: z.coerce.number().int().min(1).max(3650).default(90).describe("Days until it expires (1 to 3650)."),
+        expiresInDays: z.coerce
+          .number()
+          .int()
+          .min(1)
+          .max(3650)
+          .default(90)
+          .describe("Days until it expires (1 to 3650)."),
       }),
       output: z.object({ token: Token, secret: z.string().describe("The key itself; it cannot be shown again.") }),
       errors: ["TOKEN_SCOPE_TOO_WIDE"],
@@ -188,8 +213,14 @@ export const gatewayContract = contract({
         verb: "create",
         args: ["name"],
         examples: [
-          { command: "dvctl tokens create ci --role viewer --expires-in-days 30", does: "A read-only key for a month." },
-          { command: "dvctl tokens create dns --role operator --scopes discovery:*", does: "A key for one service only." },
+          {
+            command: "dvctl tokens create ci --role viewer --expires-in-days 30",
+            does: "A read-only key for a month.",
+          },
+          {
+            command: "dvctl tokens create dns --role operator --scopes discovery:*",
+            does: "A key for one service only.",
+          },
         ],
         changes: "Stores the hash of a new key in the cluster.",
         undo: "dvctl tokens revoke ID",
@@ -230,7 +261,12 @@ export const gatewayContract = contract({
       idempotent: true,
       timeoutMs: 5_000,
       permission: "gateway:token:revoke",
-      input: z.strictObject({ token: z.string().regex(/^[a-z0-9]{1,32}$/).describe("Id of the key.") }),
+      input: z.strictObject({
+        token: z
+          .string()
+          .regex(/^[a-z0-9]{1,32}$/)
+          .describe("Id of the key."),
+      }),
       output: Token,
       errors: ["TOKEN_NOT_FOUND"],
       http: { method: "DELETE", path: "/v1/tokens/{token}" },
@@ -258,7 +294,10 @@ export const gatewayContract = contract({
         status: z.number().int(),
         code: z.string().nullable().describe("Error code, null on success."),
         ms: z.number().nonnegative(),
-        replayed: z.boolean().default(false).describe("The stored answer of an earlier request with the same Idempotency-Key; nothing was done."),
+        replayed: z
+          .boolean()
+          .default(false)
+          .describe("The stored answer of an earlier request with the same Idempotency-Key; nothing was done."),
       }),
     }),
     "auth.failed": event({
@@ -268,7 +307,12 @@ export const gatewayContract = contract({
         source: z.string(),
         path: z.string(),
         cause: z.enum(["missing", "malformed", "unknown", "expired", "revoked"]),
-        count: z.number().int().positive().default(1).describe("Failures of this source and cause that the event stands for; a burst is summed up."),
+        count: z
+          .number()
+          .int()
+          .positive()
+          .default(1)
+          .describe("Failures of this source and cause that the event stands for; a burst is summed up."),
       }),
     }),
     "call.denied": event({

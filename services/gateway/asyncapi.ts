@@ -17,31 +17,64 @@ export function asyncapiDocument(version: string): Json {
   const messages: Record<string, Json> = {};
   for (const [type, { summary, version: dataVersion, payload }] of allEvents()) {
     const frame = EventFrame.extend({ type: z.literal(type), data: payload });
-    messages[type] = { name: type, title: summary, summary: `${summary} Payload version ${dataVersion}.`, contentType: "application/json", payload: schemaOf(frame) };
+    messages[type] = {
+      name: type,
+      title: summary,
+      summary: `${summary} Payload version ${dataVersion}.`,
+      contentType: "application/json",
+      payload: schemaOf(frame),
+    };
   }
   for (const { service, telemetry } of CONTRACTS) {
     for (const [what, { summary, payload }] of Object.entries(telemetry ?? {})) {
       const type = `${service}.${what}`;
       const frame = TelemetryFrame.extend({ telemetry: z.literal(type), data: payload });
-      messages[`telemetry.${type}`] = { name: type, title: summary, summary: `${summary} Only with telemetry=1; may be dropped.`, contentType: "application/json", payload: schemaOf(frame) };
+      messages[`telemetry.${type}`] = {
+        name: type,
+        title: summary,
+        summary: `${summary} Only with telemetry=1; may be dropped.`,
+        contentType: "application/json",
+        payload: schemaOf(frame),
+      };
     }
   }
-  messages["control"] = { name: "control", title: "A frame that is no event: gap, snapshot or caught-up.", contentType: "application/json", payload: schemaOf(ControlFrame) };
+  messages["control"] = {
+    name: "control",
+    title: "A frame that is no event: gap, snapshot or caught-up.",
+    contentType: "application/json",
+    payload: schemaOf(ControlFrame),
+  };
   return {
     asyncapi: "3.0.0",
-    info: { title: "DebVisor events", version, description: "Events of a DebVisor cluster over WebSocket or Server-Sent Events.", license: { name: "Apache-2.0" } },
+    info: {
+      title: "DebVisor events",
+      version,
+      description: "Events of a DebVisor cluster over WebSocket or Server-Sent Events.",
+      license: { name: "Apache-2.0" },
+    },
     defaultContentType: "application/json",
-    servers: { gateway: { host: "127.0.0.1:8420", protocol: "ws", security: [{ $ref: "#/components/securitySchemes/key" }] } },
+    servers: {
+      gateway: { host: "127.0.0.1:8420", protocol: "ws", security: [{ $ref: "#/components/securitySchemes/key" }] },
+    },
     channels: {
       events: {
         address: "/v1/events",
-        messages: Object.fromEntries(Object.keys(messages).map((name) => [name, { $ref: `#/components/messages/${name}` }])),
+        messages: Object.fromEntries(
+          Object.keys(messages).map((name) => [name, { $ref: `#/components/messages/${name}` }]),
+        ),
         bindings: { ws: { method: "GET", query: schemaOf(EventQuery, "input"), bindingVersion: "0.1.0" } },
       },
     },
     operations: {
-      receiveEvents: { action: "send", channel: { $ref: "#/channels/events" }, summary: "The gateway sends every event that matches the query." },
+      receiveEvents: {
+        action: "send",
+        channel: { $ref: "#/channels/events" },
+        summary: "The gateway sends every event that matches the query.",
+      },
     },
-    components: { messages, securitySchemes: { key: { type: "http", scheme: "bearer", bearerFormat: "dv_<id>_<secret>" } } },
+    components: {
+      messages,
+      securitySchemes: { key: { type: "http", scheme: "bearer", bearerFormat: "dv_<id>_<secret>" } },
+    },
   };
 }

@@ -11,7 +11,10 @@ const BootstrapToken = z.object({
   id: z.string().regex(/^[a-z0-9]{4,32}$/),
   name: z.string().min(1).max(100),
   role: z.enum(["viewer", "operator", "admin"]),
-  hash: z.string().regex(/^[0-9a-f]{64}$/).describe("SHA-256 of the secret part of the key, hexadecimal."),
+  hash: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .describe("SHA-256 of the secret part of the key, hexadecimal."),
 });
 
 export const gatewayConfig = z
@@ -23,17 +26,33 @@ export const gatewayConfig = z
       .nullable()
       .default(null)
       .describe("Certificate and key; required unless host is a loopback address."),
-    allowedOrigins: z.array(z.string()).default([]).describe("Origins of web pages that may open the event stream, such as https://panel.example."),
-    bootstrapTokens: z.array(BootstrapToken).default([]).describe("Keys that are entered at the start unless they exist."),
+    allowedOrigins: z
+      .array(z.string())
+      .default([])
+      .describe("Origins of web pages that may open the event stream, such as https://panel.example."),
+    bootstrapTokens: z
+      .array(BootstrapToken)
+      .default([])
+      .describe("Keys that are entered at the start unless they exist."),
     limits: z
       .object({
         bodyBytes: z.coerce.number().int().positive().default(MIB).describe("Largest request body."),
         urlBytes: z.coerce.number().int().positive().default(2048).describe("Longest URL."),
         headerBytes: z.coerce.number().int().positive().default(16_384).describe("Largest set of request headers."),
         jsonDepth: z.coerce.number().int().positive().default(32).describe("Deepest nesting of a JSON body."),
-        requestTimeoutMs: z.coerce.number().int().positive().default(30_000).describe("Longest time in which a request must have arrived."),
+        requestTimeoutMs: z.coerce
+          .number()
+          .int()
+          .positive()
+          .default(30_000)
+          .describe("Longest time in which a request must have arrived."),
         connections: z.coerce.number().int().min(0).default(10_000).describe("Open connections; 0 means no limit."),
-        requestsPerConnection: z.coerce.number().int().min(0).default(0).describe("Requests after which a connection is closed; 0 means no limit."),
+        requestsPerConnection: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .default(0)
+          .describe("Requests after which a connection is closed; 0 means no limit."),
       })
       .prefault({}),
     rates: z
@@ -46,12 +65,42 @@ export const gatewayConfig = z
       .prefault({}),
     events: z
       .object({
-        bufferEntries: z.coerce.number().int().min(16).default(4096).describe("Latest events kept in memory for subscribers that come back."),
-        bufferBytes: z.coerce.number().int().min(65_536).default(8 * MIB).describe("Most memory for them."),
-        queueBytes: z.coerce.number().int().min(4096).default(MIB).describe("Unsent bytes after which a slow subscriber is cut."),
-        perPrincipal: z.coerce.number().int().min(0).default(8).describe("Open event streams per caller; 0 means no limit."),
-        pingMs: z.coerce.number().int().min(50).default(20_000).describe("Pause between pings; two without an answer end the stream."),
-        reauthoriseMs: z.coerce.number().int().min(50).default(60_000).describe("Pause between checks that the key still holds."),
+        bufferEntries: z.coerce
+          .number()
+          .int()
+          .min(16)
+          .default(4096)
+          .describe("Latest events kept in memory for subscribers that come back."),
+        bufferBytes: z.coerce
+          .number()
+          .int()
+          .min(65_536)
+          .default(8 * MIB)
+          .describe("Most memory for them."),
+        queueBytes: z.coerce
+          .number()
+          .int()
+          .min(4096)
+          .default(MIB)
+          .describe("Unsent bytes after which a slow subscriber is cut."),
+        perPrincipal: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .default(8)
+          .describe("Open event streams per caller; 0 means no limit."),
+        pingMs: z.coerce
+          .number()
+          .int()
+          .min(50)
+          .default(20_000)
+          .describe("Pause between pings; two without an answer end the stream."),
+        reauthoriseMs: z.coerce
+          .number()
+          .int()
+          .min(50)
+          .default(60_000)
+          .describe("Pause between checks that the key still holds."),
         messageBytes: z.coerce.number().int().positive().default(65_536).describe("Largest message from a subscriber."),
         messagesPerMinute: perMinute(120).describe("Messages from one subscriber per minute."),
       })

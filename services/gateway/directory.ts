@@ -74,10 +74,14 @@ export class NodeDirectory {
     const known = this.#sets.get(text);
     if (known) return known;
     const selection = parseSelection(text);
-    if (selection.kind === "fault") throw new DvError("INVALID_ARGUMENT", `nodes: ${selection.message}`, { details: { field: "nodes" } });
+    if (selection.kind === "fault")
+      throw new DvError("INVALID_ARGUMENT", `nodes: ${selection.message}`, { details: { field: "nodes" } });
     const { nodes, unknown } = selectNodes(selection, this.list());
     if (nodes.length === 0) throw new DvError("NO_TARGETS", `The selection ${JSON.stringify(text)} matches no node.`);
-    if (unknown.length > 0) throw new DvError("NODE_NOT_FOUND", `No node is called ${unknown.join(", ")}; nobody was asked.`, { details: { nodes: unknown } });
+    if (unknown.length > 0)
+      throw new DvError("NODE_NOT_FOUND", `No node is called ${unknown.join(", ")}; nobody was asked.`, {
+        details: { nodes: unknown },
+      });
     const set = freeze(nodes);
     if (this.#sets.size >= MAX_REMEMBERED) this.#sets.clear();
     this.#sets.set(text, set);

@@ -8,13 +8,17 @@ import type { FastifyInstance } from "fastify";
 /** Adds the routes. */
 export function addDocs(app: FastifyInstance, document: () => object): void {
   let made: Promise<FastifyInstance> | undefined;
-  const handler = async (request: import("fastify").FastifyRequest, reply: import("fastify").FastifyReply): Promise<void> => {
+  const handler = async (
+    request: import("fastify").FastifyRequest,
+    reply: import("fastify").FastifyReply,
+  ): Promise<void> => {
     made ??= createDocs(document());
     const docs = await made;
     reply.hijack();
     docs.routing(request.raw, reply.raw);
   };
-  for (const url of ["/docs", "/docs/*"]) app.route({ method: "GET", url, config: { policy: { public: true } }, handler });
+  for (const url of ["/docs", "/docs/*"])
+    app.route({ method: "GET", url, config: { policy: { public: true } }, handler });
   app.addHook("onClose", async () => {
     await (await made)?.close();
   });
@@ -28,7 +32,11 @@ async function createDocs(document: object): Promise<FastifyInstance> {
   ]);
   const docs = Fastify({ logger: false });
   await docs.register(swagger, { mode: "static", specification: { document: document as never } });
-  await docs.register(swaggerUi, { routePrefix: "/docs", staticCSP: true, uiConfig: { docExpansion: "list", tryItOutEnabled: false } });
+  await docs.register(swaggerUi, {
+    routePrefix: "/docs",
+    staticCSP: true,
+    uiConfig: { docExpansion: "list", tryItOutEnabled: false },
+  });
   await docs.ready();
   return docs;
 }

@@ -34,7 +34,11 @@ export function startFanOut(
 ): FanOut {
   const targets = deps.directory.select(selection);
   const census = new CensusCount(targets.total, targets.digest);
-  const { answers } = deps.bus.scatter(targets.ask, operation.service, operation.wire, input, { ...options, timeoutMs: operation.spec.timeoutMs, output: operation.spec.output });
+  const { answers } = deps.bus.scatter(targets.ask, operation.service, operation.wire, input, {
+    ...options,
+    timeoutMs: operation.spec.timeoutMs,
+    output: operation.spec.output,
+  });
   async function* lines(): AsyncGenerator<{ node: string; json: string }> {
     for (const { id, name } of targets.skipped) yield count({ node: id, name, status: "skipped", ms: 0 });
     for await (const answer of answers) yield count(toLine(answer, targets.names.get(answer.node) ?? answer.node));

@@ -16,7 +16,15 @@ export interface FixedRouteDeps extends GuardDeps {
 }
 
 /** Paths that this file serves, for OPTIONS and 405. */
-export const FIXED_PATHS = ["/healthz", "/readyz", "/metrics", "/docs", "/v1/openapi.json", "/v1/asyncapi.json", "/v1/events"] as const;
+export const FIXED_PATHS = [
+  "/healthz",
+  "/readyz",
+  "/metrics",
+  "/docs",
+  "/v1/openapi.json",
+  "/v1/asyncapi.json",
+  "/v1/events",
+] as const;
 
 const OPEN = { policy: { public: true } } as const;
 const JSON_TYPE = "application/json; charset=utf-8";
@@ -28,14 +36,21 @@ export function addFixedRoutes(app: FastifyInstance, deps: FixedRouteDeps): void
   app.get("/readyz", { config: OPEN }, (_request, reply) => {
     const missing = deps.ready();
     const body = missing === undefined ? { status: "ready" } : { status: "starting", waitsFor: missing };
-    return reply.code(missing === undefined ? 200 : 503).type(JSON_TYPE).send(JSON.stringify(body));
+    return reply
+      .code(missing === undefined ? 200 : 503)
+      .type(JSON_TYPE)
+      .send(JSON.stringify(body));
   });
   addMetrics(app, deps);
   // Made on the first request: half a megabyte of schemas that an idle gateway need not hold.
   const openapi = once(() => openapiDocument(deps.version));
   const asyncapi = once(() => asyncapiDocument(deps.version));
-  app.get("/v1/openapi.json", { config: OPEN }, (_request, reply) => reply.type(JSON_TYPE).send(JSON.stringify(openapi())));
-  app.get("/v1/asyncapi.json", { config: OPEN }, (_request, reply) => reply.type(JSON_TYPE).send(JSON.stringify(asyncapi())));
+  app.get("/v1/openapi.json", { config: OPEN }, (_request, reply) =>
+    reply.type(JSON_TYPE).send(JSON.stringify(openapi())),
+  );
+  app.get("/v1/asyncapi.json", { config: OPEN }, (_request, reply) =>
+    reply.type(JSON_TYPE).send(JSON.stringify(asyncapi())),
+  );
   addDocs(app, openapi);
 }
 

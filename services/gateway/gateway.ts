@@ -47,7 +47,8 @@ type Parts = Awaited<ReturnType<typeof createParts>>;
 export async function startGateway(context: Context, bus: Bus): Promise<Gateway> {
   const parts = await createParts(context, bus);
   const starter = createStarter(context, bus, parts);
-  const ready = () => (bus.connected ? starter.waitsFor() : "the message bus") ?? (parts.hub.ready ? undefined : "the event stream");
+  const ready = () =>
+    (bus.connected ? starter.waitsFor() : "the message bus") ?? (parts.hub.ready ? undefined : "the event stream");
   const app = await createApp(context, bus, parts, ready);
   await app.listen({ host: context.config.host, port: context.config.port });
   starter.start();
@@ -57,7 +58,13 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
     parts.streams.stop();
     parts.failures.flush();
     const closing = app.close();
-    await Promise.all([parts.hub.stop(), parts.tokens.stop(), parts.directory.stop(), parts.outbox.flush(1_500), ...starter.opened.map((open) => open.stop())]);
+    await Promise.all([
+      parts.hub.stop(),
+      parts.tokens.stop(),
+      parts.directory.stop(),
+      parts.outbox.flush(1_500),
+      ...starter.opened.map((open) => open.stop()),
+    ]);
     await Promise.all([closing, parts.tracing.stop()]);
   };
   return { app, ready, stop };
@@ -83,15 +90,31 @@ async function createParts(context: Context, bus: Bus) {
     log,
     config: config.events,
     contracts: CONTRACTS,
-    nodesJson: () => JSON.stringify(directory.list()),
+    nodesJson: () =>
+      JSON.stringify(directory.list().map(({ deleted: _mark, ...node }) => ({ ...node, metrics: null }))),
     current: (id) => tokens.current(id),
   });
   tokens.onInvalidated = (id) => streams.endOf(id);
-  const own = ownHandlers({ bus, clock, directory, instances, tokens, outbox, cluster: node.cluster, version: node.version });
+  const own = ownHandlers({
+    bus,
+    clock,
+    directory,
+    instances,
+    tokens,
+    outbox,
+    cluster: node.cluster,
+    version: node.version,
+  });
   metrics.addSources({
     debvisor_event_streams: { help: "Open event streams.", read: () => streams.counts.open },
-    debvisor_event_streams_cut: { help: "Event streams that were cut because their reader was slow.", read: () => streams.counts.cut },
-    debvisor_telemetry_dropped: { help: "Telemetry frames that were not relayed because a reader was behind.", read: () => streams.counts.telemetryDropped },
+    debvisor_event_streams_cut: {
+      help: "Event streams that were cut because their reader was slow.",
+      read: () => streams.counts.cut,
+    },
+    debvisor_telemetry_dropped: {
+      help: "Telemetry frames that were not relayed because a reader was behind.",
+      read: () => streams.counts.telemetryDropped,
+    },
     debvisor_event_seq: { help: "Sequence of the last event read.", read: () => hub.lastSeq },
     debvisor_events_malformed: { help: "Stored messages that were no events.", read: () => hub.malformed },
     debvisor_outbox_lost: { help: "Events of the gateway that could not be published.", read: () => outbox.lost },
@@ -127,8 +150,19 @@ function createStarter({ config, clock, log }: Context, bus: Bus, parts: Parts):
   return starter;
 }
 
-async function enter(bucket: Awaited<ReturnType<Bus["bucket"]>>, token: GatewayConfig["bootstrapTokens"][number], nowMs: number): Promise<void> {
-  const fixed = { scopes: [], createdAt: new Date(nowMs).toISOString(), createdBy: "system", expiresAt: null, lastUsedAt: null, revokedAt: null };
+async function enter(
+  bucket: Awaited<ReturnType<Bus["bucket"]>>,
+  token: GatewayConfig["bootstrapTokens"][number],
+  nowMs: number,
+): Promise<void> {
+  const fixed = {
+    scopes: [],
+    createdAt: new Date(nowMs).toISOString(),
+    createdBy: "system",
+    expiresAt: null,
+    lastUsedAt: null,
+    revokedAt: null,
+  };
   try {
     await bucket.create(token.id, { ...token, ...fixed } satisfies TokenRecord);
   } catch (error) {
@@ -139,15 +173,32 @@ async function enter(bucket: Awaited<ReturnType<Bus["bucket"]>>, token: GatewayC
 /** Reads that need no caller are answered on the bus as well, which also shows the gateway among the services. */
 function serveOwn(bus: Bus, { own }: Parts): Promise<Closable> {
   const { getStatus, listServices, listErrors } = gatewayContract.operations;
-  const open = contract({ service: "gateway", summary: gatewayContract.summary, operations: { getStatus, listServices, listErrors }, events: {} });
-  return bus.serve(open, "core", { getStatus: own.getStatus as never, listServices: own.listServices as never, listErrors: own.listErrors as never });
+  const open = contract({
+    service: "gateway",
+    summary: gatewayContract.summary,
+    operations: { getStatus, listServices, listErrors },
+    events: {},
+  });
+  return bus.serve(open, "core", {
+    getStatus: own.getStatus as never,
+    listServices: own.listServices as never,
+    listErrors: own.listErrors as never,
+  });
 }
 
-async function createApp(context: Context, bus: Bus, parts: Parts, ready: () => string | undefined): Promise<FastifyInstance> {
+async function createApp(
+  context: Context,
+  bus: Bus,
+  parts: Parts,
+  ready: () => string | undefined,
+): Promise<FastifyInstance> {
   const { config, log, clock, node } = context;
   const operations = new Map(allOperations().map((operation) => [`${operation.service}.${operation.name}`, operation]));
   const onInternal = (request: FastifyRequest, error: DvError) =>
-    log.error({ requestId: request.id, method: request.method, path: request.url.split("?")[0], cause: causeChain(error) }, "request failed with an internal error");
+    log.error(
+      { requestId: request.id, method: request.method, path: request.url.split("?")[0], cause: causeChain(error) },
+      "request failed with an internal error",
+    );
   const paths = new PathMethods();
   const app = await createServer({
     config,
@@ -163,12 +214,20 @@ async function createApp(context: Context, bus: Bus, parts: Parts, ready: () => 
       }
     },
   });
-  for (const { spec } of addOperationRoutes(app, { ...parts, bus, own: parts.own as never, onInternal })) if (spec.http) paths.add(spec.http.method, spec.http.path);
+  for (const { spec } of addOperationRoutes(app, { ...parts, bus, own: parts.own as never, onInternal }))
+    if (spec.http) paths.add(spec.http.method, spec.http.path);
   for (const path of FIXED_PATHS) paths.add("GET", path);
   addFixedRoutes(app, { ...parts, version: node.version, ready });
   const policy = { permission: EVENTS_PERMISSION, rateClass: "read", operation: "gateway.events" } as const;
   const onRequest = createGuard(parts, policy, parts.metrics.route("GET", "/v1/events"));
-  addEventRoute(app, { ...parts, config, clock, onRequest, principalOf: (request) => callOf(request).principal, routeConfig: { policy } });
+  addEventRoute(app, {
+    ...parts,
+    config,
+    clock,
+    onRequest,
+    principalOf: (request) => callOf(request).principal,
+    routeConfig: { policy },
+  });
   await app.ready();
   return app;
 }

@@ -30,7 +30,11 @@ const EXPLAINED = {
 } as const satisfies Record<AuthFailure, string>;
 
 /** Makes the check for the routes of one policy. */
-export function createGuard(deps: GuardDeps, policy: Exclude<RoutePolicy, { public: true }>, timings: RouteTimings): Hook {
+export function createGuard(
+  deps: GuardDeps,
+  policy: Exclude<RoutePolicy, { public: true }>,
+  timings: RouteTimings,
+): Hook {
   const { tokens, limiter, tracing } = deps;
   return (request, reply, done) => {
     request.timings = timings;
@@ -41,23 +45,42 @@ export function createGuard(deps: GuardDeps, policy: Exclude<RoutePolicy, { publ
     const span = tracing.startSpan(policy.operation, "server", typeof header === "string" ? header : undefined);
     request.call = { principal, span };
     reply.header("traceresponse", span.traceparent);
-    if (waitMs > 0) return done(rateLimited(`More than the allowed number of requests of class ${policy.rateClass} in a minute.`, waitMs));
+    if (waitMs > 0)
+      return done(
+        rateLimited(`More than the allowed number of requests of class ${policy.rateClass} in a minute.`, waitMs),
+      );
     if (!principal.permissions.has(policy.permission)) return done(deny(deps, request, principal.id, policy));
     done();
   };
 }
 
-function refuseCredential({ tokens, limiter, failures }: GuardDeps, request: FastifyRequest, cause: AuthFailure): Error {
+function refuseCredential(
+  { tokens, limiter, failures }: GuardDeps,
+  request: FastifyRequest,
+  cause: AuthFailure,
+): Error {
   // Before the keys are known, every key is unknown; that is our fault and not the caller's.
-  if (!tokens.loaded) return new DvError("UNAVAILABLE", "The gateway has not loaded the keys yet; try again in a moment.");
+  if (!tokens.loaded)
+    return new DvError("UNAVAILABLE", "The gateway has not loaded the keys yet; try again in a moment.");
   const source = request.ip;
   const [path = "/"] = request.url.split("?");
   failures.report(source, path.slice(0, 200), cause);
   const waitMs = limiter.take(`address ${source}`, "failure");
-  return waitMs > 0 ? rateLimited("Too many requests without a valid key from this address.", waitMs) : new DvError("UNAUTHENTICATED", EXPLAINED[cause]);
+  return waitMs > 0
+    ? rateLimited("Too many requests without a valid key from this address.", waitMs)
+    : new DvError("UNAUTHENTICATED", EXPLAINED[cause]);
 }
 
-function deny({ outbox }: GuardDeps, request: FastifyRequest, principal: string, { permission, operation }: { permission: string; operation: string }): Error {
-  outbox.publish("call.denied", { principal, source: request.ip, operation, permission }, { subject: principal, actor: principal, requestId: request.id });
+function deny(
+  { outbox }: GuardDeps,
+  request: FastifyRequest,
+  principal: string,
+  { permission, operation }: { permission: string; operation: string },
+): Error {
+  outbox.publish(
+    "call.denied",
+    { principal, source: request.ip, operation, permission },
+    { subject: principal, actor: principal, requestId: request.id },
+  );
   return new DvError("PERMISSION_DENIED", `The key lacks the permission ${permission}.`, { details: { permission } });
 }

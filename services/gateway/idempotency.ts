@@ -67,8 +67,13 @@ const TAG_BYTES = 16;
 
 /** Checks the header. @throws IDEMPOTENCY_KEY_MISSING */
 export function requireKey(header: string | string[] | undefined): string {
-  if (typeof header !== "string" || header === "") throw new DvError("IDEMPOTENCY_KEY_MISSING", "This request changes something and needs the header Idempotency-Key.");
-  if (!KEY.test(header)) throw new DvError("IDEMPOTENCY_KEY_MISSING", "Idempotency-Key is 1 to 255 printable characters without spaces.");
+  if (typeof header !== "string" || header === "")
+    throw new DvError(
+      "IDEMPOTENCY_KEY_MISSING",
+      "This request changes something and needs the header Idempotency-Key.",
+    );
+  if (!KEY.test(header))
+    throw new DvError("IDEMPOTENCY_KEY_MISSING", "Idempotency-Key is 1 to 255 printable characters without spaces.");
   return header;
 }
 
@@ -114,7 +119,10 @@ export class IdempotencyStore {
       case "reused":
         throw new DvError("IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another request.");
       case "lost":
-        throw new DvError("TIMEOUT", "The first request with this key never ended; whether it took effect is unknown. Read the state, then use a new key.");
+        throw new DvError(
+          "TIMEOUT",
+          "The first request with this key never ended; whether it took effect is unknown. Read the state, then use a new key.",
+        );
       case "take-over":
         return { ticket: await this.#takeOver(kvKey, record, entry.revision, request.credential) };
     }
@@ -127,9 +135,16 @@ export class IdempotencyStore {
       if (fate === "release") return await this.#open().delete(kvKey, revision);
       const sealed = answer.body.length > MAX_ANSWER_BYTES ? null : seal(answer, kvKey, credential);
       const state = fate === "unknown" ? "unknown" : "done";
-      await this.#open().update(kvKey, { ...record, state, endedAt: timestamp(this.#clock), status: answer.status, sealed }, revision);
+      await this.#open().update(
+        kvKey,
+        { ...record, state, endedAt: timestamp(this.#clock), status: answer.status, sealed },
+        revision,
+      );
     } catch (error) {
-      this.#log.warn({ requestId: record.requestId, error: String(error) }, "the answer of a request with Idempotency-Key was not stored");
+      this.#log.warn(
+        { requestId: record.requestId, error: String(error) },
+        "the answer of a request with Idempotency-Key was not stored",
+      );
     }
   }
 
@@ -149,7 +164,9 @@ export class IdempotencyStore {
     }
   }
 
-  #pending(request: Pick<KeyedRequest, "principal" | "operation" | "method" | "path" | "input" | "requestId">): IdempotencyRecord {
+  #pending(
+    request: Pick<KeyedRequest, "principal" | "operation" | "method" | "path" | "input" | "requestId">,
+  ): IdempotencyRecord {
     return {
       state: "pending",
       principal: request.principal,
@@ -179,13 +196,18 @@ function seal(answer: StoredAnswer, kvKey: string, credential: string): string {
 
 function unseal(record: IdempotencyRecord, kvKey: string, credential: string): StoredAnswer {
   if (record.sealed === null) {
-    throw new DvError("CONFLICT", `The first request with this key ended with status ${record.status ?? 0}; its answer was too large to keep.`);
+    throw new DvError(
+      "CONFLICT",
+      `The first request with this key ended with status ${record.status ?? 0}; its answer was too large to keep.`,
+    );
   }
   try {
     const bytes = Buffer.from(record.sealed, "base64");
     const decipher = createDecipheriv(CIPHER, sealingKey(kvKey, credential), bytes.subarray(0, IV_BYTES));
     decipher.setAuthTag(bytes.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
-    const text = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString("utf8");
+    const text = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString(
+      "utf8",
+    );
     return JSON.parse(text) as StoredAnswer;
   } catch (error) {
     throw new DvError("IDEMPOTENCY_KEY_REUSED", "The stored answer belongs to another credential.", { cause: error });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Puts path, query and body together into an operation's input and checks it once, against the contract's schema. */
-import type { RegisteredOperation } from "@debvisor/proto-events/registry";
+
 import { NodeSelection } from "@debvisor/proto-events/primitives";
+import type { RegisteredOperation } from "@debvisor/proto-events/registry";
 import { DvError } from "@debvisor/shared/errors";
 import { invalidInput } from "./problem.ts";
 
@@ -40,7 +41,8 @@ export function inputReader({ spec }: RegisteredOperation): (parts: InputParts) 
 function merge({ params, query, body }: InputParts): Record<string, unknown> {
   const fields: Record<string, unknown> = { ...(query as Record<string, unknown>) };
   if (body !== undefined && body !== null) {
-    if (typeof body !== "object" || Array.isArray(body)) throw new DvError("INVALID_ARGUMENT", "The body must be a JSON object.");
+    if (typeof body !== "object" || Array.isArray(body))
+      throw new DvError("INVALID_ARGUMENT", "The body must be a JSON object.");
     add(fields, body as Record<string, unknown>, "body");
   }
   add(fields, params as Record<string, unknown>, "path");
@@ -51,7 +53,9 @@ function add(fields: Record<string, unknown>, more: Readonly<Record<string, unkn
   for (const key in more) {
     if (!Object.hasOwn(more, key)) continue;
     if (Object.hasOwn(fields, key)) {
-      throw new DvError("INVALID_ARGUMENT", `${key}: given in the ${where} and elsewhere as well`, { details: { issues: [{ path: key, message: "given twice" }] } });
+      throw new DvError("INVALID_ARGUMENT", `${key}: given in the ${where} and elsewhere as well`, {
+        details: { issues: [{ path: key, message: "given twice" }] },
+      });
     }
     fields[key] = more[key];
   }
@@ -61,9 +65,13 @@ function takeNodes(fields: Record<string, unknown>): string {
   const given = fields["nodes"];
   delete fields["nodes"];
   if (given === undefined) {
-    throw new DvError("INVALID_ARGUMENT", "nodes: say which nodes are asked: ids or names, a filter such as role=server, or all", {
-      details: { issues: [{ path: "nodes", message: "required" }] },
-    });
+    throw new DvError(
+      "INVALID_ARGUMENT",
+      "nodes: say which nodes are asked: ids or names, a filter such as role=server, or all",
+      {
+        details: { issues: [{ path: "nodes", message: "required" }] },
+      },
+    );
   }
   const text = Array.isArray(given) ? given.join(",") : given;
   const parsed = NodeSelection.safeParse(text);

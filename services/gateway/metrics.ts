@@ -3,8 +3,9 @@
  * Metrics in Prometheus' text form. Requests are counted in plain arrays, one per route and status, and handed to prom-client
  * when somebody scrapes: its histogram hashes the labels on every observation, which on the hot path is too much.
  */
-import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+
 import type { Census } from "@debvisor/proto-events/replies";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 
 const BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000] as const;
 
@@ -107,7 +108,11 @@ export class Metrics {
           below += counts[i] ?? 0;
           lines.push(`${name}_bucket{${labels},le="${ms / 1_000}"} ${below}`);
         }
-        lines.push(`${name}_bucket{${labels},le="+Inf"} ${total}`, `${name}_sum{${labels}} ${sumMs / 1_000}`, `${name}_count{${labels}} ${total}`);
+        lines.push(
+          `${name}_bucket{${labels},le="+Inf"} ${total}`,
+          `${name}_sum{${labels}} ${sumMs / 1_000}`,
+          `${name}_count{${labels}} ${total}`,
+        );
       }
     }
     return `${lines.join("\n")}\n`;

@@ -31,7 +31,12 @@ export function successStatus({ name, spec }: RegisteredOperation): number {
 }
 
 /** Makes the handler of an operation with effect `change` or `destroy`. */
-export function createMutation(deps: MutationDeps, operation: RegisteredOperation, read: (parts: InputParts) => { readonly input: unknown }, ask: Ask) {
+export function createMutation(
+  deps: MutationDeps,
+  operation: RegisteredOperation,
+  read: (parts: InputParts) => { readonly input: unknown },
+  ask: Ask,
+) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const { call } = request;
     if (!call) throw new TypeError("the request has not been checked");
@@ -50,7 +55,9 @@ export function createMutation(deps: MutationDeps, operation: RegisteredOperatio
       requestId: request.id,
     });
     const replayed = "answer" in begun;
-    const answer = replayed ? begun.answer : await execute(deps, operation, begun.ticket, () => ask(input, request, call), request);
+    const answer = replayed
+      ? begun.answer
+      : await execute(deps, operation, begun.ticket, () => ask(input, request, call), request);
     if (replayed) reply.header("idempotent-replayed", "true");
     if (answer.status >= 400) request.errorCode = codeOf(answer);
     record(deps.outbox, operation, request, reply, { status: answer.status, code: request.errorCode, replayed });
@@ -60,7 +67,13 @@ export function createMutation(deps: MutationDeps, operation: RegisteredOperatio
   };
 }
 
-async function execute(deps: MutationDeps, operation: RegisteredOperation, ticket: Ticket, run: () => Promise<string>, request: FastifyRequest): Promise<StoredAnswer> {
+async function execute(
+  deps: MutationDeps,
+  operation: RegisteredOperation,
+  ticket: Ticket,
+  run: () => Promise<string>,
+  request: FastifyRequest,
+): Promise<StoredAnswer> {
   let answer: StoredAnswer;
   let error: DvError | undefined;
   try {
@@ -69,7 +82,11 @@ async function execute(deps: MutationDeps, operation: RegisteredOperation, ticke
     error = toHttpError(thrown);
     if (error.kind === "internal") deps.onInternal(request, error);
     const [instance = "/"] = request.url.split("?");
-    answer = { status: error.httpStatus, headers: { "content-type": PROBLEM_TYPE }, body: JSON.stringify(toProblem(error, request.id, instance)) };
+    answer = {
+      status: error.httpStatus,
+      headers: { "content-type": PROBLEM_TYPE },
+      body: JSON.stringify(toProblem(error, request.id, instance)),
+    };
   }
   await deps.idempotency.settle(ticket, fateOf(error, operation.spec.idempotent), answer);
   return answer;

@@ -18,12 +18,19 @@ type Json = Record<string, unknown>;
 
 /** JSON Schema of what a caller sends (`input`) or gets (`output`). */
 function schemaOf(schema: z.ZodType, io: "input" | "output"): Json {
-  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any", target: "draft-2020-12" });
+  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
+    io,
+    unrepresentable: "any",
+    target: "draft-2020-12",
+  });
   return rest as Json;
 }
 
 const HEADERS = {
-  "X-Request-Id": { description: "Id of the request; in logs, events and problem documents as well.", schema: { type: "string" } },
+  "X-Request-Id": {
+    description: "Id of the request; in logs, events and problem documents as well.",
+    schema: { type: "string" },
+  },
   traceresponse: { description: "Trace and span that answered.", schema: { type: "string" } },
 };
 
@@ -37,14 +44,30 @@ export function openapiDocument(version: string): Json {
   }
   return {
     openapi: "3.1.0",
-    info: { title: "DebVisor", version, description: "Control plane of a DebVisor cluster. Made from the contracts in proto-events.", license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
+    info: {
+      title: "DebVisor",
+      version,
+      description: "Control plane of a DebVisor cluster. Made from the contracts in proto-events.",
+      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+    },
     servers: [{ url: "/" }],
     security: [{ key: [] }],
     tags: CONTRACTS.map(({ service, summary }) => ({ name: service, description: summary })),
     paths: { ...paths, ...fixedPaths() },
     components: {
-      securitySchemes: { key: { type: "http", scheme: "bearer", bearerFormat: "dv_<id>_<secret>", description: "API key; POST /v1/tokens makes one." } },
-      schemas: { Problem: schemaOf(Problem, "output"), Census: schemaOf(Census, "output"), EventFrame: schemaOf(EventFrame, "output") },
+      securitySchemes: {
+        key: {
+          type: "http",
+          scheme: "bearer",
+          bearerFormat: "dv_<id>_<secret>",
+          description: "API key; POST /v1/tokens makes one.",
+        },
+      },
+      schemas: {
+        Problem: schemaOf(Problem, "output"),
+        Census: schemaOf(Census, "output"),
+        EventFrame: schemaOf(EventFrame, "output"),
+      },
     },
   };
 }
@@ -58,8 +81,19 @@ function describe(operation: RegisteredOperation): Json {
     description: `Permission ${spec.permission} (role ${roleOf(spec)}). Effect: ${spec.effect}.`,
     tags: [service],
     parameters: parameters(operation),
-    ...(body ? { requestBody: { required: (body["required"] as unknown[] | undefined)?.length !== undefined, content: { "application/json": { schema: body } } } } : {}),
-    responses: { [successStatus(operation)]: success(operation), ...(isCacheable(operation) ? { 304: { description: "Unchanged since the ETag that was sent." } } : {}), ...failures(operation) },
+    ...(body
+      ? {
+          requestBody: {
+            required: (body["required"] as unknown[] | undefined)?.length !== undefined,
+            content: { "application/json": { schema: body } },
+          },
+        }
+      : {}),
+    responses: {
+      [successStatus(operation)]: success(operation),
+      ...(isCacheable(operation) ? { 304: { description: "Unchanged since the ETag that was sent." } } : {}),
+      ...failures(operation),
+    },
     "x-permission": spec.permission,
     "x-effect": spec.effect,
     "x-idempotent": spec.idempotent,
@@ -75,7 +109,10 @@ function pathFields(path: string): ReadonlySet<string> {
 }
 
 function parameters({ spec }: RegisteredOperation): Json[] {
-  const { properties = {}, required = [] } = schemaOf(spec.input, "input") as { properties?: Record<string, Json>; required?: string[] };
+  const { properties = {}, required = [] } = schemaOf(spec.input, "input") as {
+    properties?: Record<string, Json>;
+    required?: string[];
+  };
   const inPath = pathFields(spec.http?.path ?? "");
   const inQuery = spec.http?.method === "GET" || spec.http?.method === "DELETE";
   const fields = Object.entries(properties).flatMap(([name, schema]) => {
@@ -83,8 +120,21 @@ function parameters({ spec }: RegisteredOperation): Json[] {
     return inQuery ? [parameter(name, "query", required.includes(name), schema)] : [];
   });
   const nodes = spec.scope === "node" ? [parameter("nodes", "query", true, schemaOf(NodeSelection, "input"))] : [];
-  const key = spec.effect === "read" ? [] : [parameter("Idempotency-Key", "header", true, { type: "string", minLength: 1, maxLength: 255, description: "Random value; a repeat with the same one gets the first answer." })];
-  const etag = spec.scope === "core" && spec.effect === "read" && inQuery ? [parameter("If-None-Match", "header", false, { type: "string" })] : [];
+  const key =
+    spec.effect === "read"
+      ? []
+      : [
+          parameter("Idempotency-Key", "header", true, {
+            type: "string",
+            minLength: 1,
+            maxLength: 255,
+            description: "Random value; a repeat with the same one gets the first answer.",
+          }),
+        ];
+  const etag =
+    spec.scope === "core" && spec.effect === "read" && inQuery
+      ? [parameter("If-None-Match", "header", false, { type: "string" })]
+      : [];
   return [...fields, ...nodes, ...key, ...etag];
 }
 
@@ -106,10 +156,22 @@ function success(operation: RegisteredOperation): Json {
   const { output, scope, summary, effect } = operation.spec;
   const headers: Json = { ...HEADERS };
   if (isCacheable(operation)) headers["ETag"] = { description: "Strong hash of the body.", schema: { type: "string" } };
-  if (effect !== "read") headers["Idempotent-Replayed"] = { description: "true on a repeat that got the stored answer.", schema: { type: "string" } };
-  const content: Json = { "application/json": { schema: schemaOf(scope === "node" ? fanOut(output) : output, "output") } };
+  if (effect !== "read")
+    headers["Idempotent-Replayed"] = {
+      description: "true on a repeat that got the stored answer.",
+      schema: { type: "string" },
+    };
+  const content: Json = {
+    "application/json": { schema: schemaOf(scope === "node" ? fanOut(output) : output, "output") },
+  };
   if (scope === "node") {
-    const line = { description: "One JSON object per line: results as they arrive, then {census}.", oneOf: [schemaOf(targetResult(output), "output"), { type: "object", properties: { census: { $ref: "#/components/schemas/Census" } }, required: ["census"] }] };
+    const line = {
+      description: "One JSON object per line: results as they arrive, then {census}.",
+      oneOf: [
+        schemaOf(targetResult(output), "output"),
+        { type: "object", properties: { census: { $ref: "#/components/schemas/Census" } }, required: ["census"] },
+      ],
+    };
     content["application/x-ndjson"] = { schema: line };
   }
   return { description: summary, headers, content };
@@ -117,45 +179,75 @@ function success(operation: RegisteredOperation): Json {
 
 /** Codes that a request can end with before or while it reaches the service. */
 function codesOf({ spec }: RegisteredOperation): readonly ErrorCode[] {
-  const keyed: readonly ErrorCode[] = spec.effect === "read" ? [] : ["IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_IN_PROGRESS"];
+  const keyed: readonly ErrorCode[] =
+    spec.effect === "read" ? [] : ["IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_IN_PROGRESS"];
   const selection: readonly ErrorCode[] = spec.scope === "node" ? ["NODE_NOT_FOUND"] : [];
-  return [...new Set([...(Object.keys(GENERAL_ERROR_CODES) as ErrorCode[]), ...keyed, ...selection, ...spec.errors])].filter((code) => code !== "CONFIG_INVALID");
+  return [
+    ...new Set([...(Object.keys(GENERAL_ERROR_CODES) as ErrorCode[]), ...keyed, ...selection, ...spec.errors]),
+  ].filter((code) => code !== "CONFIG_INVALID");
 }
 
 function failures(operation: RegisteredOperation): Json {
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of codesOf(operation)) {
-    const status = code === "RATE_LIMITED" ? 429 : code === "REQUEST_TOO_LARGE" ? 413 : ERROR_KINDS[ERROR_CODES[code].kind].http;
+    const status =
+      code === "RATE_LIMITED" ? 429 : code === "REQUEST_TOO_LARGE" ? 413 : ERROR_KINDS[ERROR_CODES[code].kind].http;
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
   return Object.fromEntries([...byStatus].map(([status, codes]) => [status, failure(codes)]));
 }
 
 function failure(codes: readonly ErrorCode[]): Json {
-  const schema = { allOf: [{ $ref: "#/components/schemas/Problem" }, { type: "object", properties: { code: { enum: codes } } }] };
+  const schema = {
+    allOf: [{ $ref: "#/components/schemas/Problem" }, { type: "object", properties: { code: { enum: codes } } }],
+  };
   const description = codes.map((code) => `${code}: ${ERROR_CODES[code].summary}`).join("\n\n");
   return { description, headers: HEADERS, content: { "application/problem+json": { schema } } };
 }
 
 function fixedPaths(): Record<string, Json> {
   const { properties = {} } = schemaOf(EventQuery, "input") as { properties?: Record<string, Json> };
-  const problem = { description: "Any other status: a problem document.", content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } };
+  const problem = {
+    description: "Any other status: a problem document.",
+    content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
+  };
   const plain = (operationId: string, summary: string, type: string, open: boolean): Json => ({
-    get: { operationId, summary, ...(open ? { security: [] } : {}), responses: { 200: { description: summary, content: { [type]: { schema: {} } } }, default: problem } },
+    get: {
+      operationId,
+      summary,
+      ...(open ? { security: [] } : {}),
+      responses: { 200: { description: summary, content: { [type]: { schema: {} } } }, default: problem },
+    },
   });
   return {
     "/v1/events": {
       get: {
         operationId: "gatewayEvents",
-        summary: "Receive events as Server-Sent Events, or upgrade to a WebSocket. /v1/asyncapi.json describes the frames.",
+        summary:
+          "Receive events as Server-Sent Events, or upgrade to a WebSocket. /v1/asyncapi.json describes the frames.",
         description: `Permission ${EVENTS_PERMISSION}. Resumes after \`since\` or Last-Event-ID without gap or duplicate.`,
-        parameters: [...Object.entries(properties).map(([name, schema]) => parameter(name, "query", false, schema)), parameter("Last-Event-ID", "header", false, { type: "string" })],
-        responses: { 101: { description: "WebSocket." }, 200: { description: "Events.", content: { "text/event-stream": { schema: { $ref: "#/components/schemas/EventFrame" } } } }, default: problem },
+        parameters: [
+          ...Object.entries(properties).map(([name, schema]) => parameter(name, "query", false, schema)),
+          parameter("Last-Event-ID", "header", false, { type: "string" }),
+        ],
+        responses: {
+          101: { description: "WebSocket." },
+          200: {
+            description: "Events.",
+            content: { "text/event-stream": { schema: { $ref: "#/components/schemas/EventFrame" } } },
+          },
+          default: problem,
+        },
         "x-permission": EVENTS_PERMISSION,
       },
     },
     "/healthz": plain("gatewayLive", "Whether the process lives.", "application/json", true),
-    "/readyz": plain("gatewayReady", "Whether requests can be answered, and what is missing.", "application/json", true),
+    "/readyz": plain(
+      "gatewayReady",
+      "Whether requests can be answered, and what is missing.",
+      "application/json",
+      true,
+    ),
     "/metrics": plain("gatewayMetrics", "Prometheus metrics; without a key from loopback only.", "text/plain", false),
   };
 }

@@ -68,7 +68,10 @@ export class Outbox {
   async #send({ name, payload, context }: Pending): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#bus.publishEvent(gatewayContract, name, payload as never, { ...context, patienceMs: this.#stopping ? 1_000 : PATIENCE_MS });
+        await this.#bus.publishEvent(gatewayContract, name, payload as never, {
+          ...context,
+          patienceMs: this.#stopping ? 1_000 : PATIENCE_MS,
+        });
         return;
       } catch (error) {
         if (attempt < ATTEMPTS && !this.#stopping) continue;

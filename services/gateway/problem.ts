@@ -30,7 +30,9 @@ export class HttpError extends DvError {
 /** A refusal because of a rate, with the time after which to try again. */
 export function rateLimited(message: string, waitMs: number): HttpError {
   const seconds = Math.max(1, Math.ceil(waitMs / 1_000));
-  return new HttpError(429, new DvError("RATE_LIMITED", message, { details: { retryAfterSeconds: seconds } }), { "retry-after": String(seconds) });
+  return new HttpError(429, new DvError("RATE_LIMITED", message, { details: { retryAfterSeconds: seconds } }), {
+    "retry-after": String(seconds),
+  });
 }
 
 /** The problem document of an error. */
@@ -40,7 +42,9 @@ export function toProblem(error: DvError, requestId: string, instance?: string):
     type: `/v1/errors?code=${encodeURIComponent(error.code)}`,
     title: errorEntry(error.code)?.summary ?? error.code,
     status: error.httpStatus,
-    detail: internal ? `An internal error occurred; the gateway's log has it under request ${requestId}.` : error.message,
+    detail: internal
+      ? `An internal error occurred; the gateway's log has it under request ${requestId}.`
+      : error.message,
     ...(instance === undefined ? {} : { instance }),
     code: error.code,
     kind: error.kind,
@@ -51,17 +55,27 @@ export function toProblem(error: DvError, requestId: string, instance?: string):
 }
 
 /** A refusal of the input, with the schema's findings. */
-export function invalidInput(issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): DvError {
+export function invalidInput(
+  issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
+): DvError {
   const named = issues.slice(0, 20).map(({ path, message }) => ({ path: path.map(String).join("."), message }));
   const [first] = named;
-  const text = first ? `${first.path === "" ? "" : `${first.path}: `}${first.message}` : "The request does not match the operation's schema.";
+  const text = first
+    ? `${first.path === "" ? "" : `${first.path}: `}${first.message}`
+    : "The request does not match the operation's schema.";
   return new DvError("INVALID_ARGUMENT", text, { details: { issues: named } });
 }
 
 /** Errors that Fastify and Node raise before a handler runs, by code. */
-const FRAMEWORK: Readonly<Record<string, readonly [status: number, code: "INVALID_ARGUMENT" | "REQUEST_TOO_LARGE", message: string]>> = {
+const FRAMEWORK: Readonly<
+  Record<string, readonly [status: number, code: "INVALID_ARGUMENT" | "REQUEST_TOO_LARGE", message: string]>
+> = {
   FST_ERR_CTP_BODY_TOO_LARGE: [413, "REQUEST_TOO_LARGE", "The request body is larger than the limit."],
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: [415, "INVALID_ARGUMENT", "The body's media type is not supported; send application/json."],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    415,
+    "INVALID_ARGUMENT",
+    "The body's media type is not supported; send application/json.",
+  ],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [400, "INVALID_ARGUMENT", "The body is not as long as Content-Length says."],
   FST_ERR_CTP_INVALID_JSON_BODY: [400, "INVALID_ARGUMENT", "The body is not valid JSON."],
   FST_ERR_BAD_URL: [400, "INVALID_ARGUMENT", "The URL is not properly encoded."],
@@ -78,7 +92,10 @@ export function toHttpError(error: unknown): DvError {
   if (known) return new HttpError(known[0], new DvError(known[1], known[2]));
   // What Fastify refuses for other reasons (empty body, forbidden property names) is the caller's mistake as well.
   if (typeof statusCode === "number" && statusCode >= 400 && statusCode < 500) {
-    return new HttpError(statusCode, new DvError("INVALID_ARGUMENT", error instanceof Error ? error.message : "The request cannot be read."));
+    return new HttpError(
+      statusCode,
+      new DvError("INVALID_ARGUMENT", error instanceof Error ? error.message : "The request cannot be read."),
+    );
   }
   return new DvError("INTERNAL", "An internal error occurred.", { cause: error });
 }

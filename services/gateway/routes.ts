@@ -39,7 +39,11 @@ export function addOperationRoutes(app: FastifyInstance, deps: RouteDeps): reado
   for (const operation of operations) {
     const { http, permission, effect } = operation.spec;
     if (!http) continue;
-    const policy = { permission, rateClass: rateClassOf(operation.name, effect), operation: `${operation.service}.${operation.name}` };
+    const policy = {
+      permission,
+      rateClass: rateClassOf(operation.name, effect),
+      operation: `${operation.service}.${operation.name}`,
+    };
     app.route({
       method: http.method,
       url: fastifyPath(http.path),
@@ -82,11 +86,17 @@ function asker({ bus, own }: RouteDeps, { service, name, wire, spec }: Registere
   const { timeoutMs } = spec;
   if (service !== "gateway") {
     return (input, request, { principal, span }) =>
-      bus.requestRaw(CORE, service, wire, input, { timeoutMs, requestId: request.id, actor: principal.id, traceparent: span.traceparent });
+      bus.requestRaw(CORE, service, wire, input, {
+        timeoutMs,
+        requestId: request.id,
+        actor: principal.id,
+        traceparent: span.traceparent,
+      });
   }
   const handler = own[name];
   if (!handler) throw new DvError("INTERNAL", `The gateway has no handler for ${name}.`);
-  return async (input, request, { principal }) => JSON.stringify(await handler(input as never, { principal, requestId: request.id, source: request.ip }));
+  return async (input, request, { principal }) =>
+    JSON.stringify(await handler(input as never, { principal, requestId: request.id, source: request.ip }));
 }
 
 function sendJson(request: FastifyRequest, reply: FastifyReply, json: string, cacheable: boolean): void {
@@ -109,7 +119,11 @@ function namesEtag(header: string, etag: string): boolean {
 }
 
 function fanOutHandler(deps: RouteDeps, operation: RegisteredOperation, read: ReturnType<typeof inputReader>): Handler {
-  if (operation.spec.effect !== "read") throw new DvError("INTERNAL", `${operation.service}.${operation.name}: a fan-out over HTTP only reads; changes go through operations of scope core.`);
+  if (operation.spec.effect !== "read")
+    throw new DvError(
+      "INTERNAL",
+      `${operation.service}.${operation.name}: a fan-out over HTTP only reads; changes go through operations of scope core.`,
+    );
   return (request, reply) => {
     const call = callOf(request);
     const checked: CheckedInput = read({ params: request.params, query: request.query, body: request.body });

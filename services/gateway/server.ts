@@ -7,10 +7,10 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import websocket from "@fastify/websocket";
 import { DvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import type { Span } from "@debvisor/shared/telemetry";
+import websocket from "@fastify/websocket";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Principal } from "./auth/principal.ts";
 import type { GatewayConfig } from "./config.ts";
@@ -20,7 +20,9 @@ import type { RateClass } from "./model/rate-limit.ts";
 import { HttpError, PROBLEM_TYPE, toHttpError, toProblem } from "./problem.ts";
 
 /** What a route declares: who may call it, and how its calls are counted. */
-export type RoutePolicy = { readonly public: true } | { readonly permission: string; readonly rateClass: RateClass; readonly operation: string };
+export type RoutePolicy =
+  | { readonly public: true }
+  | { readonly permission: string; readonly rateClass: RateClass; readonly operation: string };
 
 /** What the gateway knows of a request beyond what Fastify does. */
 export interface Call {
@@ -57,7 +59,16 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const { config } = deps;
   const { limits } = config;
   const app = Fastify({
-    ...(config.tls ? { https: { cert: readFileSync(config.tls.cert), key: readFileSync(config.tls.key), minVersion: "TLSv1.2", maxHeaderSize: limits.headerBytes } } : {}),
+    ...(config.tls
+      ? {
+          https: {
+            cert: readFileSync(config.tls.cert),
+            key: readFileSync(config.tls.key),
+            minVersion: "TLSv1.2",
+            maxHeaderSize: limits.headerBytes,
+          },
+        }
+      : {}),
     ...(config.tls ? {} : { http: { maxHeaderSize: limits.headerBytes } }),
     logger: false,
     bodyLimit: limits.bodyBytes,
@@ -86,14 +97,17 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   app.decorateRequest("errorCode", null);
   addHooks(app, deps);
   addJsonParser(app, limits.jsonDepth);
-  await app.register(websocket, { options: { maxPayload: config.events.messageBytes, perMessageDeflate: false, clientTracking: true } });
+  await app.register(websocket, {
+    options: { maxPayload: config.events.messageBytes, perMessageDeflate: false, clientTracking: true },
+  });
   return app;
 }
 
 function addHooks(app: FastifyInstance, deps: ServerDeps): void {
   const { urlBytes } = deps.config.limits;
   app.addHook("onRoute", ({ url, method, config: routeConfig }) => {
-    if (!routeConfig?.policy) throw new DvError("INTERNAL", `The route ${String(method)} ${url} declares no permission.`);
+    if (!routeConfig?.policy)
+      throw new DvError("INTERNAL", `The route ${String(method)} ${url} declares no permission.`);
   });
   app.addHook("onRequest", (request, reply, done) => {
     prepare(deps.config, request, reply);
@@ -124,8 +138,9 @@ function addJsonParser(app: FastifyInstance, depth: number): void {
   app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
     const text = typeof body === "string" ? body : body.toString("utf8");
     if (text === "") done(null, undefined);
-    else if (nestsDeeperThan(text, depth)) done(new DvError("INVALID_ARGUMENT", `The body nests deeper than ${depth} levels.`));
-    else parse(request, text, done);
+    else if (nestsDeeperThan(text, depth))
+      done(new DvError("INVALID_ARGUMENT", `The body nests deeper than ${depth} levels.`));
+    else void parse(request, text, done);
   });
 }
 
@@ -138,7 +153,11 @@ function answerUnknown(deps: ServerDeps, request: FastifyRequest, reply: Fastify
     reply.code(204).header("allow", allow).send();
     return;
   }
-  throw new HttpError(405, new DvError("INVALID_ARGUMENT", `${path} does not know ${request.method}; it knows ${allow}.`), { allow });
+  throw new HttpError(
+    405,
+    new DvError("INVALID_ARGUMENT", `${path} does not know ${request.method}; it knows ${allow}.`),
+    { allow },
+  );
 }
 
 function sendProblem(deps: ServerDeps, thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
@@ -158,7 +177,8 @@ function sendProblem(deps: ServerDeps, thrown: unknown, request: FastifyRequest,
 function refuseRaw(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
   const known = toHttpError(error);
-  const problem = known.code === "INTERNAL" ? new DvError("INVALID_ARGUMENT", "This is not an HTTP/1.1 request.") : known;
+  const problem =
+    known.code === "INTERNAL" ? new DvError("INVALID_ARGUMENT", "This is not an HTTP/1.1 request.") : known;
   const requestId = randomUUID();
   const body = JSON.stringify(toProblem(problem, requestId));
   const head = [

@@ -15,7 +15,9 @@ export const gatewayService = defineService({
       return await startGateway(context, context.coreBus);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
-      throw new DvError("PORT_BUSY", `Something else listens on ${context.config.host}:${context.config.port}.`, { cause: error });
+      throw new DvError("PORT_BUSY", `Something else listens on ${context.config.host}:${context.config.port}.`, {
+        cause: error,
+      });
     }
   },
 });

@@ -6,7 +6,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatTraceparent, parseTraceparent, startTracing } from "./telemetry.ts";
 
-const hex = (length: number) => fc.string({ unit: fc.constantFrom(..."0123456789abcdef"), minLength: length, maxLength: length }).filter((text) => !/^0+$/.test(text));
+const hex = (length: number) =>
+  fc
+    .string({ unit: fc.constantFrom(..."0123456789abcdef"), minLength: length, maxLength: length })
+    .filter((text) => !/^0+$/.test(text));
 const who = { service: "test", instance: "i", version: "0" };
 
 describe("traceparent", () => {
@@ -50,7 +53,10 @@ describe("spans without a collector", () => {
   });
 
   it("continue the caller's trace under a new span id", async () => {
-    const tracing = await startTracing({ ...who, env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_TRACES_EXPORTER: "none" } });
+    const tracing = await startTracing({
+      ...who,
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", OTEL_TRACES_EXPORTER: "none" },
+    });
     const parent = `00-${"1".repeat(32)}-${"2".repeat(16)}-01`;
 
     const span = tracing.startSpan("a", "server", parent);

@@ -108,7 +108,11 @@ class BareSpan implements Span {
   }
 
   get context(): TraceContext {
-    return { traceId: this.traceparent.slice(3, 35), spanId: this.traceparent.slice(36, 52), sampled: this.traceparent.endsWith("01") };
+    return {
+      traceId: this.traceparent.slice(3, 35),
+      spanId: this.traceparent.slice(36, 52),
+      sampled: this.traceparent.endsWith("01"),
+    };
   }
 
   end(): void {
@@ -129,16 +133,30 @@ const idsOnly: Tracing = {
 async function startExport(options: TracingOptions): Promise<Tracing> {
   const [api, { NodeSDK }] = await Promise.all([import("@opentelemetry/api"), import("@opentelemetry/sdk-node")]);
   // Exporter, protocol, endpoint and sampler come from the OTEL_* variables. Logs and metrics have their own ways out.
-  const sdk = new NodeSDK({ serviceName: `debvisor-${options.service}`, autoDetectResources: false, metricReaders: [], logRecordProcessors: [] });
+  const sdk = new NodeSDK({
+    serviceName: `debvisor-${options.service}`,
+    autoDetectResources: false,
+    metricReaders: [],
+    logRecordProcessors: [],
+  });
   sdk.start();
   const tracer = api.trace.getTracer("debvisor", options.version);
   const kinds = { server: api.SpanKind.SERVER, client: api.SpanKind.CLIENT, internal: api.SpanKind.INTERNAL } as const;
   const startSpan = (name: string, kind: SpanKind, parent?: string): Span => {
     const above = parseTraceparent(parent);
     const context = above
-      ? api.trace.setSpanContext(api.ROOT_CONTEXT, { traceId: above.traceId, spanId: above.spanId, traceFlags: above.sampled ? 1 : 0, isRemote: true })
+      ? api.trace.setSpanContext(api.ROOT_CONTEXT, {
+          traceId: above.traceId,
+          spanId: above.spanId,
+          traceFlags: above.sampled ? 1 : 0,
+          isRemote: true,
+        })
       : api.ROOT_CONTEXT;
-    const span = tracer.startSpan(name, { kind: kinds[kind], attributes: { "service.instance.id": options.instance } }, context);
+    const span = tracer.startSpan(
+      name,
+      { kind: kinds[kind], attributes: { "service.instance.id": options.instance } },
+      context,
+    );
     return new ExportedSpan(span, api.SpanStatusCode.ERROR);
   };
   return { exporting: true, startSpan, stop: () => sdk.shutdown() };

@@ -15,7 +15,10 @@ export interface SeenRequest {
 }
 
 /** What the server answers; `drop` closes the connection without an answer, `hang` never answers. */
-export type CannedReply = { readonly status?: number; readonly body?: unknown; readonly text?: string } | "drop" | "hang";
+export type CannedReply =
+  | { readonly status?: number; readonly body?: unknown; readonly text?: string }
+  | "drop"
+  | "hang";
 
 /** A running server. */
 export interface CannedApi {
@@ -26,7 +29,9 @@ export interface CannedApi {
 }
 
 /** Starts a server whose answers come from `answer`. */
-export async function startCannedApi(answer: (request: SeenRequest, number: number) => CannedReply): Promise<CannedApi> {
+export async function startCannedApi(
+  answer: (request: SeenRequest, number: number) => CannedReply,
+): Promise<CannedApi> {
   const requests: SeenRequest[] = [];
   const server = createServer((incoming, response) => {
     let text = "";
@@ -34,7 +39,12 @@ export async function startCannedApi(answer: (request: SeenRequest, number: numb
     incoming.on("data", (chunk) => (text += chunk));
     incoming.on("end", () => {
       const url = new URL(incoming.url ?? "/", "http://canned");
-      const seen = { method: incoming.method ?? "", url, headers: incoming.headers, body: text === "" ? undefined : JSON.parse(text) };
+      const seen = {
+        method: incoming.method ?? "",
+        url,
+        headers: incoming.headers,
+        body: text === "" ? undefined : JSON.parse(text),
+      };
       requests.push(seen);
       const reply = answer(seen, requests.length);
       if (reply === "hang") return;
@@ -59,5 +69,17 @@ export async function startCannedApi(answer: (request: SeenRequest, number: numb
 
 /** A problem document as the gateway writes it. */
 export function problem(code: string, kind: string, status: number, exitCode: number) {
-  return { status, body: { type: `/v1/errors/${code}`, title: code, status, detail: `${code} happened`, code, kind, exitCode, requestId: "r-1" } };
+  return {
+    status,
+    body: {
+      type: `/v1/errors/${code}`,
+      title: code,
+      status,
+      detail: `${code} happened`,
+      code,
+      kind,
+      exitCode,
+      requestId: "r-1",
+    },
+  };
 }

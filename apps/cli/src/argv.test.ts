@@ -10,14 +10,20 @@ const dvctl = dvctlProgram();
 
 /** Splits as a shell would, as far as the examples need it. */
 function shellWords(line: string): string[] {
-  return [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, double, single, plain]) => double ?? single ?? plain ?? "");
+  return [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+    ([, double, single, plain]) => double ?? single ?? plain ?? "",
+  );
 }
 
 function parse(argv: readonly string[], program: Program = dvctl) {
   const scanned = scan(program, argv);
   const { command, words } = resolveCommand(program, scanned.words);
   if (!command) throw new Error("no command");
-  return { title: titleOf(program, command), globals: readGlobals(scanned), ...parseInput(program, command, words, scanned) };
+  return {
+    title: titleOf(program, command),
+    globals: readGlobals(scanned),
+    ...parseInput(program, command, words, scanned),
+  };
 }
 
 describe("the command line", () => {
@@ -45,7 +51,11 @@ describe("the command line", () => {
   });
 
   it("reads lists from commas and from repeated flags", () => {
-    expect(parse(["tokens", "create", "x", "--scopes", "a:b,c", "--scopes=d"]).given["scopes"]).toEqual(["a:b", "c", "d"]);
+    expect(parse(["tokens", "create", "x", "--scopes", "a:b,c", "--scopes=d"]).given["scopes"]).toEqual([
+      "a:b",
+      "c",
+      "d",
+    ]);
   });
 
   it("reads switches with and without a value", () => {
@@ -90,19 +100,26 @@ describe("the command line", () => {
 describe.each(programs())("every command of $name", (program) => {
   it("spells no flag as a switch here and with a value there", () => {
     const switches = booleanFlags(program);
-    const odd = program.commands.flatMap(flagsOf).filter(({ label, type, repeated }) => switches.get(label) !== (type === "boolean" && !repeated));
+    const odd = program.commands
+      .flatMap(flagsOf)
+      .filter(({ label, type, repeated }) => switches.get(label) !== (type === "boolean" && !repeated));
 
     expect(odd).toEqual([]);
   });
 
-  it.each(program.commands.map((command) => [titleOf(program, command), command] as const))("%s: examples are accepted as typed", (title, command) => {
-    for (const { command: typed } of [...command.help.examples, ...(command.help.scenarios ?? [])]) {
-      const inner = typed.match(/<\((.*)\)/)?.[1] ?? typed.match(/\$\((.*)\)/)?.[1] ?? typed.replace(/^\w+=\S+ /, "");
-      const line = inner.split(/ (?:\||>|&&|\|\|) /)[0] ?? inner;
-      const [name, ...argv] = shellWords(line);
+  it.each(program.commands.map((command) => [titleOf(program, command), command] as const))(
+    "%s: examples are accepted as typed",
+    (title, command) => {
+      for (const { command: typed } of [...command.help.examples, ...(command.help.scenarios ?? [])]) {
+        const inner = typed.match(/<\((.*)\)/)?.[1] ?? typed.match(/\$\((.*)\)/)?.[1] ?? typed.replace(/^\w+=\S+ /, "");
+        const line = inner.split(/ (?:\||>|&&|\|\|) /)[0] ?? inner;
+        const [name, ...argv] = shellWords(line);
 
-      expect([program.name, "dvctl"]).toContain(name);
-      expect(parse(argv, name === program.name ? program : dvctl).title, typed).toContain(name === program.name ? (title.split(" ")[0] ?? "") : "dvctl");
-    }
-  });
+        expect([program.name, "dvctl"]).toContain(name);
+        expect(parse(argv, name === program.name ? program : dvctl).title, typed).toContain(
+          name === program.name ? (title.split(" ")[0] ?? "") : "dvctl",
+        );
+      }
+    },
+  );
 });

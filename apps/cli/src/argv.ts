@@ -53,9 +53,10 @@ export function scan(program: Program, argv: readonly string[]): Scanned {
 /* One flag as commander reads it; takes the value from the queue where the flag has one. */
 function scanFlag(word: string, switches: ReadonlyMap<string, boolean>, queue: string[]): readonly string[] {
   const name = word.split("=", 1)[0] ?? word;
+  if (!switches.has(name)) throw usage(`unknown flag ${name}${nearest(name, [...switches.keys()])}`);
   if (switches.get(name) === true) return booleanValue(name, word) ? [name] : [];
   if (word.includes("=")) return [word];
-  const value = switches.has(name) ? queue.shift() : undefined;
+  const value = queue.shift();
   if (value?.startsWith("--")) {
     throw usage(`${name} needs a value, not the flag ${value}; write ${name}=${value} if it is one`);
   }

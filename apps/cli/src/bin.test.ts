@@ -10,14 +10,18 @@ import { afterAll, describe, expect, it } from "vitest";
 import { programs } from "./reference.ts";
 
 const packageFile = fileURLToPath(new URL("../package.json", import.meta.url));
-const { bin, version } = JSON.parse(readFileSync(packageFile, "utf8")) as { bin: Record<string, string>; version: string };
+const { bin, version } = JSON.parse(readFileSync(packageFile, "utf8")) as {
+  bin: Record<string, string>;
+  version: string;
+};
 const folder = mkdtempSync(join(tmpdir(), "dv-bin-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const run = promisify(execFile);
 
 /** The Node that a shell finds, which may be older than ours: vitest puts its own first. */
-const systemNode = ["/usr/bin/node", "/usr/local/bin/node", "/opt/node/bin/node"].find((path) => readable(path)) ?? "node";
+const systemNode =
+  ["/usr/bin/node", "/usr/local/bin/node", "/opt/node/bin/node"].find((path) => readable(path)) ?? "node";
 
 function readable(path: string): boolean {
   try {
@@ -55,7 +59,11 @@ describe.each(Object.entries(bin))("%s", (name, file) => {
 });
 
 it("ends quietly when its reader goes away", async () => {
-  const child = spawn("bash", ["-c", `set -o pipefail; '${join(packageFile, "..", bin["dvctl"] ?? "")}' errors | head -1`], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(
+    "bash",
+    ["-c", `set -o pipefail; '${join(packageFile, "..", bin["dvctl"] ?? "")}' errors | head -1`],
+    { stdio: ["ignore", "pipe", "pipe"] },
+  );
   let errors = "";
   child.stderr.on("data", (chunk) => (errors += chunk));
 

@@ -36,8 +36,13 @@ function verbsOf({ commands }: Program, wanted: string): readonly string[] {
   return commands.filter(({ noun }) => noun === wanted).flatMap(({ verb }) => verb ?? []);
 }
 
+/* One flag may mean different values to different commands (`--role`): all of them are offered. */
 function valuesByFlag({ commands }: Program): ReadonlyMap<string, readonly string[]> {
-  return new Map(commands.flatMap(allFlags).flatMap(({ label, values }) => (values ? [[label, values] as const] : [])));
+  const found = new Map<string, Set<string>>();
+  for (const { label, values } of commands.flatMap(allFlags)) {
+    if (values) found.set(label, new Set([...(found.get(label) ?? []), ...values]));
+  }
+  return new Map([...found].map(([label, values]) => [label, [...values]]));
 }
 
 function functionName({ name }: Program): string {

@@ -31,18 +31,30 @@ describe("the context", () => {
   });
 
   it("follows DV_CONTEXT before the one in this folder, and --context before both", () => {
-    expect(resolveWith({}, { DV_CONTEXT: other })).toMatchObject({ file: other, servers: ["http://10.0.0.1:8420", "http://10.0.0.2:8420"] });
+    expect(resolveWith({}, { DV_CONTEXT: other })).toMatchObject({
+      file: other,
+      servers: ["http://10.0.0.1:8420", "http://10.0.0.2:8420"],
+    });
     expect(resolveWith({ context: third }, { DV_CONTEXT: other }).file).toBe(third);
   });
 
   it("takes DV_TOKEN before the token of the file", () => {
-    expect(resolveWith({}, { DV_TOKEN: "mine" })).toMatchObject({ token: "mine", origin: { token: "environment DV_TOKEN" } });
+    expect(resolveWith({}, { DV_TOKEN: "mine" })).toMatchObject({
+      token: "mine",
+      origin: { token: "environment DV_TOKEN" },
+    });
   });
 
   it("gives no token to a server that its file does not name", () => {
-    expect(resolveWith({ server: "http://192.0.2.1:8420" })).toMatchObject({ servers: ["http://192.0.2.1:8420"], token: undefined });
+    expect(resolveWith({ server: "http://192.0.2.1:8420" })).toMatchObject({
+      servers: ["http://192.0.2.1:8420"],
+      token: undefined,
+    });
     expect(resolveWith({ server: "http://localhost:8420/" })).toMatchObject({ token: ".debvisor/context.json" });
-    expect(resolveWith({ server: "192.0.2.1:8420" }, { DV_TOKEN: "mine" })).toMatchObject({ servers: ["http://192.0.2.1:8420"], token: "mine" });
+    expect(resolveWith({ server: "192.0.2.1:8420" }, { DV_TOKEN: "mine" })).toMatchObject({
+      servers: ["http://192.0.2.1:8420"],
+      token: "mine",
+    });
     expect(resolveWith({ server: "http://192.0.2.1:8420", context: other })).toMatchObject({ token: "other.json" });
   });
 
@@ -58,6 +70,8 @@ describe("the context", () => {
     const broken = join(folder, "broken.json");
     writeFileSync(broken, "{");
 
-    expect(() => resolveWith({ context: broken })).toThrowError(expect.objectContaining({ code: "CONFIG_INVALID", message: expect.stringContaining(broken) }));
+    expect(() => resolveWith({ context: broken })).toThrowError(
+      expect.objectContaining({ code: "CONFIG_INVALID", message: expect.stringContaining(broken) }),
+    );
   });
 });

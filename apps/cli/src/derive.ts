@@ -93,4 +93,3 @@ function printReply(body: unknown, raw: string, cli: CliSpec, call: Call): void 
   if (typeof cursor === "string") call.output.info(`there is more: repeat with --cursor ${cursor}, or raise --limit`);
   if (Array.isArray(rows) && rows.length === 0) call.output.info("nothing to list");
 }
-

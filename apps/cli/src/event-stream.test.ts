@@ -5,18 +5,29 @@ import { setTimeout as pause } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type WebSocket, WebSocketServer } from "ws";
-import { startCannedApi, problem } from "../../../test/support/canned-api.ts";
+import { problem, startCannedApi } from "../../../test/support/canned-api.ts";
 import { followEvents, Position, type StreamHandlers, type StreamQuery } from "./event-stream.ts";
 
 function frame(seq: number) {
-  return JSON.stringify({ id: "0".repeat(32), type: "discovery.node.lost", source: "core", time: "2026-01-01T00:00:00.000Z", subject: "n", dataversion: 1, data: {}, seq });
+  return JSON.stringify({
+    id: "0".repeat(32),
+    type: "discovery.node.lost",
+    source: "core",
+    time: "2026-01-01T00:00:00.000Z",
+    subject: "n",
+    dataversion: 1,
+    data: {},
+    seq,
+  });
 }
 
 /** A server that hands each connection's `since` to `serve`. */
 async function startStream(serve: (socket: WebSocket, since: string | null) => void) {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
   await new Promise((resolve) => server.once("listening", resolve));
-  server.on("connection", (socket, request) => serve(socket, new URL(request.url ?? "", "ws://x").searchParams.get("since")));
+  server.on("connection", (socket, request) =>
+    serve(socket, new URL(request.url ?? "", "ws://x").searchParams.get("since")),
+  );
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
@@ -28,7 +39,12 @@ async function startStream(serve: (socket: WebSocket, since: string | null) => v
   };
 }
 
-async function follow(servers: readonly string[], query: StreamQuery, until: number, extra: Partial<StreamHandlers> = {}) {
+async function follow(
+  servers: readonly string[],
+  query: StreamQuery,
+  until: number,
+  extra: Partial<StreamHandlers> = {},
+) {
   const seen: number[] = [];
   const handlers: StreamHandlers = {
     onEvent: ({ seq }) => {
@@ -78,14 +94,16 @@ describe("following events", () => {
     await using api = await startCannedApi(() => problem("PERMISSION_DENIED", "permission-denied", 403, 1));
     api.server.on("upgrade", (_request, socket) => {
       const body = JSON.stringify(problem("PERMISSION_DENIED", "permission-denied", 403, 1).body);
-      socket.end(`HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`);
+      socket.end(
+        `HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+      );
     });
 
     await expect(follow([api.url], {}, 1)).rejects.toMatchObject({ code: "PERMISSION_DENIED", exitCode: 1 });
   });
 
   it("gives up when no server was ever reached", async () => {
-    await expect(follow(["http://127.0.0.1:9"], {}, 1)).rejects.toMatchObject({ exitCode: 4 });
+    await expect(follow(["http://127.0.0.1:2"], {}, 1)).rejects.toMatchObject({ exitCode: 4 });
   });
 
   it("waits for a server that comes back", async () => {
@@ -96,7 +114,7 @@ describe("following events", () => {
       if (connections === 1) setTimeout(() => socket.terminate(), 10);
     });
 
-    expect(await follow([stream.url, "http://127.0.0.1:9"], {}, 2)).toEqual([1, 2]);
+    expect(await follow([stream.url, "http://127.0.0.1:2"], {}, 2)).toEqual([1, 2]);
     await pause(1);
   });
 });

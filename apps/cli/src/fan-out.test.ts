@@ -12,7 +12,9 @@ function outcomeOf(...statuses: readonly (TargetStatus | "sick")[]): Outcome {
     status: status === "sick" ? ("ok" as const) : status,
     ms: 1,
     ...(status === "ok" || status === "sick" ? { data: { verdict: status === "ok" ? "healthy" : "critical" } } : {}),
-    ...(status === "failed" ? { error: { code: "TOOL_FAILED", kind: "operation-failed" as const, message: "broke" } } : {}),
+    ...(status === "failed"
+      ? { error: { code: "TOOL_FAILED", kind: "operation-failed" as const, message: "broke" } }
+      : {}),
   }));
   const count = (wanted: TargetStatus) => results.filter(({ status }) => status === wanted).length;
   const census = {
@@ -58,7 +60,11 @@ describe("the exit code of a fan-out", () => {
 
 describe("the table of a fan-out", () => {
   it("shows every target, those that failed with their error", () => {
-    const text = drawFanOut(outcomeOf("ok", "failed", "unreachable"), { columns: [{ heading: "VERDICT", value: "data.verdict" }] }, { color: false, nowMs: 0 });
+    const text = drawFanOut(
+      outcomeOf("ok", "failed", "unreachable"),
+      { columns: [{ heading: "VERDICT", value: "data.verdict" }] },
+      { color: false, nowMs: 0 },
+    );
 
     expect(text.split("\n").map((line) => line.split(/ {2,}/))).toEqual([
       ["NODE", "STATUS", "VERDICT", "ERROR"],

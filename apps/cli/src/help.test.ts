@@ -8,7 +8,9 @@ import { dvctlProgram } from "./dvctl-program.ts";
 import { commandHelp, SECTION_TITLES, sectionsOf } from "./help.ts";
 import { generateCliReference, generateManPages, programs } from "./reference.ts";
 
-const pages = programs().flatMap((program) => program.commands.map((command) => ({ title: titleOf(program, command), program, command })));
+const pages = programs().flatMap((program) =>
+  program.commands.map((command) => ({ title: titleOf(program, command), program, command })),
+);
 
 describe.each(pages)("help of $title", ({ program, command }) => {
   it("has every section, each with something in it", () => {
@@ -43,9 +45,13 @@ describe("manual pages", () => {
   it("exist for every command and are free of lines that roff would take as requests", () => {
     const generated = generateManPages();
 
-    expect([...generated.keys()]).toEqual(expect.arrayContaining(["dvctl.1", "dvctl-nodes-list.1", "debvisor-health-check.1"]));
+    expect([...generated.keys()]).toEqual(
+      expect.arrayContaining(["dvctl.1", "dvctl-nodes-list.1", "debvisor-health-check.1"]),
+    );
     for (const [name, text] of generated) {
-      const requests = text.split("\n").filter((line) => line.startsWith(".") && !/^\.(\\"|TH |SH |PP$|TP$)/.test(line));
+      const requests = text
+        .split("\n")
+        .filter((line) => line.startsWith(".") && !/^\.(\\"|TH |SH |PP$|TP$)/.test(line));
       expect(requests, name).toEqual([]);
     }
   });

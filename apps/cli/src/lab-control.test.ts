@@ -20,7 +20,8 @@ async function withLauncher<T>(answer: string | undefined, use: (received: strin
   const server = createServer((socket) => {
     socket.on("data", (chunk) => {
       received.push(String(chunk));
-      socket.end(answer);
+      if (answer === undefined) socket.end();
+      else socket.end(answer);
     });
   });
   const path = join(folder, "control.sock");
@@ -44,7 +45,10 @@ describe("the launcher", () => {
   it("passes its refusal on", async () => {
     const refusal = '{"ok":false,"error":{"code":"NODE_NOT_FOUND","kind":"not-found","message":"no node-9"}}\n';
     await withLauncher(refusal, async () => {
-      await expect(askLab(folder, { command: "stop", node: "node-9" }, never)).rejects.toMatchObject({ code: "NODE_NOT_FOUND", exitCode: 3 });
+      await expect(askLab(folder, { command: "stop", node: "node-9" }, never)).rejects.toMatchObject({
+        code: "NODE_NOT_FOUND",
+        exitCode: 3,
+      });
     });
   });
 
@@ -58,7 +62,10 @@ describe("the launcher", () => {
   });
 
   it("is not running without its file, and when nobody listens", async () => {
-    await expect(askLab(folder, { command: "status" }, never)).rejects.toMatchObject({ code: "LAB_NOT_RUNNING", exitCode: 4 });
+    await expect(askLab(folder, { command: "status" }, never)).rejects.toMatchObject({
+      code: "LAB_NOT_RUNNING",
+      exitCode: 4,
+    });
     writeFileSync(join(folder, "lab.json"), JSON.stringify({ version: 1, pid: 1, socket: join(folder, "gone.sock") }));
     await expect(askLab(folder, { command: "status" }, never)).rejects.toMatchObject({ code: "LAB_NOT_RUNNING" });
   });

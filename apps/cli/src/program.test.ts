@@ -37,7 +37,10 @@ async function run(servers: readonly string[], argv: readonly string[], program 
   return { code, out, err };
 }
 
-async function withApi<T>(answer: (request: SeenRequest, number: number) => CannedReply, use: (url: string, requests: readonly SeenRequest[]) => Promise<T>): Promise<T> {
+async function withApi<T>(
+  answer: (request: SeenRequest, number: number) => CannedReply,
+  use: (url: string, requests: readonly SeenRequest[]) => Promise<T>,
+): Promise<T> {
   await using api = await startCannedApi(answer);
   return await use(api.url, api.requests);
 }
@@ -53,11 +56,14 @@ const node = {
   metrics: { load1: 0.5, memoryPercent: 12.34 },
 };
 const list = { items: [node], nextCursor: null };
-const REFUSED = "http://127.0.0.1:9";
+const REFUSED = "http://127.0.0.1:2";
 
 describe("a command that reads", () => {
   it("prints a table with the contract's columns", async () => {
-    const { code, out } = await withApi(() => ({ body: list }), (url) => run([url], ["nodes", "list", "--no-color"]));
+    const { code, out } = await withApi(
+      () => ({ body: list }),
+      (url) => run([url], ["nodes", "list", "--no-color"]),
+    );
 
     expect(code).toBe(0);
     expect(out.split("\n").map((line) => line.split(/ {2,}/)[1])).toEqual(["NAME", "node-1", undefined]);
@@ -67,14 +73,20 @@ describe("a command that reads", () => {
   it("passes JSON on byte for byte", async () => {
     const text = '{"items": [],   "nextCursor":null,"new":1.0}';
 
-    const { out, err } = await withApi(() => ({ text }), (url) => run([url], ["--json", "nodes", "list", "--quiet"]));
+    const { out, err } = await withApi(
+      () => ({ text }),
+      (url) => run([url], ["--json", "nodes", "list", "--quiet"]),
+    );
 
     expect(out).toBe(`${text}\n`);
     expect(err).toBe("");
   });
 
   it("writes YAML that reads back as the same", async () => {
-    const { out } = await withApi(() => ({ body: list }), (url) => run([url], ["nodes", "list", "--format=yaml"]));
+    const { out } = await withApi(
+      () => ({ body: list }),
+      (url) => run([url], ["nodes", "list", "--format=yaml"]),
+    );
 
     expect(parseYaml(out)).toEqual(list);
   });
@@ -96,7 +108,10 @@ describe("a command that reads", () => {
   it("hides control sequences that came from the network", async () => {
     const body = { items: [{ ...node, name: "evil\u001b]0;x\u0007" }], nextCursor: null };
 
-    const { out } = await withApi(() => ({ body }), (url) => run([url], ["nodes", "list"]));
+    const { out } = await withApi(
+      () => ({ body }),
+      (url) => run([url], ["nodes", "list"]),
+    );
 
     expect(out).not.toContain("\u001b");
     expect(out).not.toContain("\u0007");
@@ -113,7 +128,10 @@ describe("a failure", () => {
     ["A_CODE_OF_A_NEWER_GATEWAY", "conflict", 409, 5],
     ["TIMEOUT", "timeout", 504, 4],
   ])("with %s ends with the exit code of its kind", async (code, kind, status, exitCode) => {
-    const run1 = await withApi(() => problem(code, kind, status, exitCode), (url) => run([url], ["nodes", "show", "node-9"]));
+    const run1 = await withApi(
+      () => problem(code, kind, status, exitCode),
+      (url) => run([url], ["nodes", "show", "node-9"]),
+    );
 
     expect(run1.code).toBe(exitCode);
     expect(run1.out).toBe("");
@@ -130,7 +148,10 @@ describe("a failure", () => {
   });
 
   it("is 124 only when the command's own time ran out", async () => {
-    const { code, out } = await withApi(() => "hang", (url) => run([url], ["nodes", "list", "--timeout", "150ms"]));
+    const { code, out } = await withApi(
+      () => "hang",
+      (url) => run([url], ["nodes", "list", "--timeout", "150ms"]),
+    );
 
     expect(code).toBe(124);
     expect(out).toBe("");
@@ -153,7 +174,10 @@ describe("a failure", () => {
 
 describe("servers and retries", () => {
   it("tries the next server when one does not connect", async () => {
-    const { code } = await withApi(() => ({ body: list }), (url) => run([REFUSED, url], ["nodes", "list"]));
+    const { code } = await withApi(
+      () => ({ body: list }),
+      (url) => run([REFUSED, url], ["nodes", "list"]),
+    );
 
     expect(code).toBe(0);
   });
@@ -252,13 +276,44 @@ describe("help, version, catalogue and settings without network", () => {
 
 describe("a question to many nodes", () => {
   const results = [
-    { node: node.id, name: "node-1", status: "ok", ms: 3, data: { verdict: "degraded", score: 80, checkedAt: "2026-01-01T00:00:00.000Z", ms: 1, counts: { passed: 1, warned: 1, failed: 0, skipped: 0 }, checks: [{ id: "services.x", group: "services", status: "warned", message: "slow", hint: "restart it", critical: false }] } },
-    { node: "abcdefghij234566", name: "node-2", status: "unreachable", ms: 1, error: { code: "UNAVAILABLE", kind: "unavailable", message: "away" } },
+    {
+      node: node.id,
+      name: "node-1",
+      status: "ok",
+      ms: 3,
+      data: {
+        verdict: "degraded",
+        score: 80,
+        checkedAt: "2026-01-01T00:00:00.000Z",
+        ms: 1,
+        counts: { passed: 1, warned: 1, failed: 0, skipped: 0 },
+        checks: [
+          {
+            id: "services.x",
+            group: "services",
+            status: "warned",
+            message: "slow",
+            hint: "restart it",
+            critical: false,
+          },
+        ],
+      },
+    },
+    {
+      node: "abcdefghij234566",
+      name: "node-2",
+      status: "unreachable",
+      ms: 1,
+      error: { code: "UNAVAILABLE", kind: "unavailable", message: "away" },
+    },
   ];
   const census = { total: 2, digest: "d", ok: 1, failed: 0, refused: 0, unreachable: 1, timedOut: 0, skipped: 0 };
 
   it("shows every node, what was found, and the census on standard error", async () => {
-    const { code, out, err } = await withApi(() => ({ body: { census, results } }), (url) => run([url], ["health", "run", "--nodes", "all"]));
+    const { code, out, err } = await withApi(
+      () => ({ body: { census, results } }),
+      (url) => run([url], ["health", "run", "--nodes", "all"]),
+    );
 
     expect(code).toBe(5);
     expect(out).toContain("away");
@@ -267,11 +322,22 @@ describe("a question to many nodes", () => {
   });
 
   it("makes one verdict of it in debvisor-health-check", async () => {
-    const status = { cluster: "c", state: "ok", version: "0", time: "2026-01-01T00:00:00.000Z", nodes: { total: 2, alive: 2, suspect: 0, lost: 0, disabled: 0 }, components: [] };
-    const answer = (body: unknown) => (request: SeenRequest) => ({ body: request.url.pathname === "/v1/status" ? status : body });
+    const status = {
+      cluster: "c",
+      state: "ok",
+      version: "0",
+      time: "2026-01-01T00:00:00.000Z",
+      nodes: { total: 2, alive: 2, suspect: 0, lost: 0, disabled: 0 },
+      components: [],
+    };
+    const answer = (body: unknown) => (request: SeenRequest) => ({
+      body: request.url.pathname === "/v1/status" ? status : body,
+    });
     const fine = { census: { ...census, total: 1, unreachable: 0 }, results: results.slice(0, 1) };
 
-    const whole = await withApi(answer({ census, results }), (url) => run([url], ["--format", "json"], healthCheckProgram()));
+    const whole = await withApi(answer({ census, results }), (url) =>
+      run([url], ["--format", "json"], healthCheckProgram()),
+    );
     const degraded = await withApi(answer(fine), (url) => run([url], [], healthCheckProgram()));
     const strict = await withApi(answer(fine), (url) => run([url], ["--strict"], healthCheckProgram()));
     const away = await run([REFUSED], [], healthCheckProgram());

@@ -57,18 +57,18 @@ export class Admission {
 
   async #membership(cluster: ClusterFile, node: LabNode, admitted: readonly LabNode[]): Promise<Membership> {
     this.#serverTrust ??= serverTrust(this.#trust);
-    const servers = admitted.filter((other) => other.role === "server");
+    const servers = admitted.filter((other) => other.onBus);
     const others = servers.filter((other) => other.id !== node.id);
-    const isServer = node.role === "server";
-    // A node that has just been admitted uses the others' servers until its own has joined them.
-    const own = isServer ? [node] : [];
-    const nearest = isServer && hasFormed(nodePaths(labPaths(this.#dataDir).node(node.id)).nats) ? [...own, ...others] : [...others, ...own];
+    // A node whose server has yet to join uses those of the others first.
+    const hasJoined = hasFormed(nodePaths(labPaths(this.#dataDir).node(node.id)).nats);
+    const own = node.onBus ? [node] : [];
+    const nearest = hasJoined ? [...own, ...others] : [...others, ...own];
     return {
       version: 1,
       cluster: cluster.cluster,
       advertiseKey: advertiseKey(cluster).toString("base64"),
       busServers: nearest.map((server) => `${HOST}:${server.ports.client}`),
-      ...(isServer
+      ...(node.onBus
         ? {
             server: {
               host: HOST,

@@ -16,7 +16,10 @@ export const LabNode = z.strictObject({
   id: NodeId,
   name: NodeName,
   role: NodeRole,
+  /** Whether it has credentials. */
   admitted: z.boolean(),
+  /** Whether its nats-server belongs to the bus; set before it first starts, so that a run cut short is gone on with. */
+  onBus: z.boolean(),
   ports: z.strictObject({ client: Port, cluster: Port, monitor: Port, helper: z.tuple([Port, Port, Port]) }),
 });
 export type LabNode = z.output<typeof LabNode>;
@@ -89,7 +92,7 @@ export function addNode(dataDir: string, name: string, role: z.output<typeof Nod
   mkdirSync(join(paths.dir, "root"), { recursive: true });
   mkdirSync(paths.etc, { recursive: true });
   writePrivateFile(paths.node, json({ version: 1, id, name, roles: [role], incarnation: 1, root: join(paths.dir, "root") }));
-  return { id, name, role, admitted: false, ports };
+  return { id, name, role, admitted: false, onBus: false, ports };
 }
 
 /** Keeps the cluster for the next run. */
@@ -112,7 +115,7 @@ export function runningLauncher(dataDir: string): number | undefined {
     if (pid === process.pid) return undefined;
     // A number that another program got meanwhile must not lock the folder for ever.
     const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
-    return command.includes("apps/lab/src/main.ts") ? pid : undefined;
+    return /apps\/lab\/(?:bin\/start\.cjs|src\/main\.ts)/.test(command) ? pid : undefined;
   } catch {
     return undefined;
   }

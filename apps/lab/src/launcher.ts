@@ -5,7 +5,7 @@ import type { Server } from "node:net";
 import { join } from "node:path";
 import { ERROR_CODES, type ErrorCode } from "@debvisor/proto-events/errors";
 import { systemClock } from "@debvisor/shared/clock";
-import { DvError } from "@debvisor/shared/errors";
+import { causeChain, DvError } from "@debvisor/shared/errors";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import type { TrustSeeds } from "@debvisor/shared/bus/trust";
@@ -47,8 +47,9 @@ export class Lab {
   #control: Server | undefined;
   #ready = false;
   #stopping = false;
-  /** Admissions one after the other: each rewrites the membership of all. */
-  #admitting: Promise<void> = Promise.resolve();
+  #changes: Promise<void> = Promise.resolve();
+  /** The node whose server is joining the bus now. */
+  #joining: string | undefined;
 
   constructor(options: LabOptions, terminal: Terminal) {
     this.#options = options;
@@ -113,7 +114,10 @@ export class Lab {
   async #start(): Promise<void> {
     const { dataDir } = this.#options;
     const founder = this.#cluster.nodes[0];
-    if (founder && !founder.admitted) await this.#admit(founder);
+    if (founder && !founder.admitted) {
+      this.#change(founder, { onBus: true });
+      await this.#admit(founder);
+    }
     else await this.#refreshMemberships();
     saveCluster(dataDir, this.#cluster, this.#trust);
     this.#writeContext();
@@ -133,11 +137,37 @@ export class Lab {
 
   async #admit(node: LabNode): Promise<void> {
     await this.#admission.issueCredentials(node);
-    this.#cluster.nodes = this.#cluster.nodes.map((other) => (other.id === node.id ? { ...other, admitted: true } : other));
+    this.#change(node, { admitted: true });
+    await this.#tellMemberships();
+    this.#timeline(node.name, "admitted");
+  }
+
+  /**
+   * Lets the next server join the bus. One at a time: two new servers that meet before they have met the founder would have
+   * a majority of three between them, elect a leader with nothing in it, and the founder's streams would be gone.
+   */
+  async #growBus(): Promise<void> {
+    if (this.#joining !== undefined) return;
+    const next = this.#cluster.nodes.find(({ role, admitted, onBus }) => role === "server" && admitted && !onBus);
+    if (!next || !this.#processes.get(next.id)?.running) return;
+    this.#joining = next.id;
+    this.#change(next, { onBus: true });
+    await this.#tellMemberships();
+  }
+
+  #change(node: LabNode, change: Partial<LabNode>): void {
+    this.#cluster.nodes = this.#cluster.nodes.map((other) => (other.id === node.id ? { ...other, ...change } : other));
+  }
+
+  async #tellMemberships(): Promise<void> {
     await this.#admission.writeMemberships(this.#cluster);
     saveCluster(this.#options.dataDir, this.#cluster, this.#trust);
     for (const process of this.#processes.values()) process.membershipChanged();
-    this.#timeline(node.name, "admitted");
+  }
+
+  /** Changes of membership, one after the other. */
+  #enqueue(change: () => Promise<void>): void {
+    this.#changes = this.#changes.then(change).catch((error: unknown) => this.#say(`membership could not be changed: ${causeChain(error)}`));
   }
 
   #startNode(node: LabNode): void {
@@ -160,9 +190,13 @@ export class Lab {
   #onMessage(node: LabNode, message: NodeMessage): void {
     if (message.type === "found") {
       this.#timeline(node.name, `found ${message.member} at ${message.address} by mDNS`);
-      this.#admitting = this.#admitting.then(() => this.#admit(node)).catch((error: unknown) => this.#say(`admission failed: ${String(error)}`));
-    } else if (message.type === "bus-up") this.#timeline(node.name, `bus up (${message.how})`);
-    else if (message.type === "ready") this.#timeline(node.name, "services started");
+      this.#enqueue(() => this.#admit(node));
+      this.#enqueue(() => this.#growBus());
+    } else if (message.type === "server-up") {
+      this.#timeline(node.name, message.how);
+      if (this.#joining === node.id) this.#joining = undefined;
+      this.#enqueue(() => this.#growBus());
+    } else if (message.type === "ready") this.#timeline(node.name, "services started");
     else if (message.type === "failed" && !this.#ready) {
       const code = message.code in ERROR_CODES ? (message.code as ErrorCode) : "INTERNAL";
       this.#ended.reject(new DvError(code, `${node.name}: ${message.message}`));

@@ -6,7 +6,8 @@ import { z } from "zod";
 export const NodeMessage = z.discriminatedUnion("type", [
   /** mDNS showed a member of the cluster; the node asks to be let in. */
   z.object({ type: z.literal("found"), member: z.string(), address: z.string() }),
-  z.object({ type: z.literal("bus-up"), how: z.string() }),
+  /** The node's nats-server is a healthy member of the bus. */
+  z.object({ type: z.literal("server-up"), how: z.string() }),
   z.object({ type: z.literal("ready") }),
   z.object({
     type: z.literal("state"),

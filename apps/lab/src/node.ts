@@ -27,6 +27,8 @@ class LabNodeProcess {
   #member: BusMember | undefined;
   #services: NodeServices | undefined;
   #stopping: Promise<void> | undefined;
+  /** True once the membership has been acted upon. */
+  #started = false;
 
   constructor(options: { dir: string; nats: string; processes: boolean; key: Uint8Array; log: Logger }) {
     this.#dir = options.dir;
@@ -49,13 +51,15 @@ class LabNodeProcess {
     send({ type: "ready" });
   }
 
-  /** Reads the membership again; the list of servers may have grown. */
+  /** Reads the membership again: this node may have been admitted, told to start its server, or given more routes. */
   membershipChanged(): void {
-    // The launcher tells everybody of every admission; only our own file says that it was ours.
+    // The launcher tells everybody of every change; only our own file says what it means for us.
     const membership = readMembership(this.#dir);
     if (!membership) return;
     this.#admitted.resolve(membership);
-    if (membership.server) this.#member?.setRoutes(membership.server.routes);
+    if (!membership.server || !this.#started) return;
+    if (this.#member) this.#member.setRoutes(membership.server.routes);
+    else void this.#startBus(membership);
   }
 
   stop(): Promise<void> {
@@ -90,12 +94,13 @@ class LabNodeProcess {
 
   /** Resolves when services can connect. For one that joins others that is at once: it uses their servers meanwhile. */
   async #startBus(membership: Membership): Promise<void> {
+    this.#started = true;
     const member = memberFromFiles(this.#dir, this.#node, membership, this.#nats, this.#log);
     this.#member = member;
-    if (!member) return send({ type: "bus-up", how: "uses the servers of others" });
+    if (!member) return;
     const alone = member.settings.routes.length <= 1;
     const up = startMember(member).then(() => {
-      send({ type: "bus-up", how: alone ? "cluster of one" : "its server joined the others" });
+      send({ type: "server-up", how: alone ? "bus up, a cluster of one" : "its server is one of the bus" });
       this.#reportState();
     });
     if (alone) return await up;

@@ -5,7 +5,7 @@
  */
 import type { Bus } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
-import { toDvError } from "@debvisor/shared/errors";
+import { causeChain } from "@debvisor/shared/errors";
 import { holdLease, type Lease } from "@debvisor/shared/leases";
 import type { Logger } from "@debvisor/shared/log";
 import type { DiscoveryConfig } from "../config.ts";
@@ -83,8 +83,7 @@ async function round(
       const written = await store.change(id, (record) => claim(owners, decide(record)));
       if (written) owners.set(written.name, owners.get(written.name) ?? id);
     } catch (error) {
-      const { code, message } = toDvError(error);
-      log.warn({ node: id, code, error: message }, "registry: a state is not written yet");
+      log.warn({ node: id, error: causeChain(error) }, "registry: a state is not written yet");
     }
   };
   for (let at = 0; at < due.length; at += PARALLEL) await Promise.all(due.slice(at, at + PARALLEL).map(one));

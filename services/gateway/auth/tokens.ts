@@ -79,7 +79,9 @@ export class TokenStore {
 
   /** Every key, the oldest first. */
   list(): readonly TokenRecord[] {
-    return [...this.#records.values()].sort((a, b) => a.createdAt.localeCompare(b.createdAt) || a.id.localeCompare(b.id));
+    return [...this.#records.values()].sort(
+      (a, b) => a.createdAt.localeCompare(b.createdAt) || a.id.localeCompare(b.id),
+    );
   }
 
   /** Stores a new key. @throws CONFLICT when the id is taken, BUS_UNAVAILABLE */
@@ -91,7 +93,9 @@ export class TokenStore {
 
   /** Revokes a key; one that is revoked already stays as it is. @throws TOKEN_NOT_FOUND, BUS_UNAVAILABLE */
   async revoke(id: string): Promise<{ readonly record: TokenRecord; readonly changed: boolean }> {
-    return await this.#change(id, (record) => (record.revokedAt === null ? { ...record, revokedAt: timestamp(this.#clock) } : undefined));
+    return await this.#change(id, (record) =>
+      record.revokedAt === null ? { ...record, revokedAt: timestamp(this.#clock) } : undefined,
+    );
   }
 
   /** Writes when keys were last used. Another gateway may have done so meanwhile; then nothing is written. */
@@ -99,19 +103,31 @@ export class TokenStore {
     const now = this.#clock.now();
     for (const [id, usedAtMs] of this.#used) {
       const record = this.#records.get(id);
-      if (record && record.revokedAt === null && now - Date.parse(record.lastUsedAt ?? "1970-01-01T00:00:00.000Z") < USED_EVERY_MS) continue;
+      if (
+        record &&
+        record.revokedAt === null &&
+        now - Date.parse(record.lastUsedAt ?? "1970-01-01T00:00:00.000Z") < USED_EVERY_MS
+      )
+        continue;
       this.#used.delete(id);
       if (!record || record.revokedAt !== null) continue;
       const lastUsedAt = new Date(usedAtMs).toISOString();
       try {
-        await this.#change(id, (current) => (current.revokedAt === null && (current.lastUsedAt ?? "") < lastUsedAt ? { ...current, lastUsedAt } : undefined));
+        await this.#change(id, (current) =>
+          current.revokedAt === null && (current.lastUsedAt ?? "") < lastUsedAt
+            ? { ...current, lastUsedAt }
+            : undefined,
+        );
       } catch (error) {
         this.#log.debug({ id, error: String(error) }, "time of last use not written");
       }
     }
   }
 
-  async #change(id: string, edit: (record: TokenRecord) => TokenRecord | undefined): Promise<{ record: TokenRecord; changed: boolean }> {
+  async #change(
+    id: string,
+    edit: (record: TokenRecord) => TokenRecord | undefined,
+  ): Promise<{ record: TokenRecord; changed: boolean }> {
     const bucket = this.#open();
     for (let attempt = 1; ; attempt++) {
       const entry = await bucket.get(id);
@@ -167,5 +183,11 @@ export class TokenStore {
 }
 
 function sameRights(a: TokenRecord, b: TokenRecord): boolean {
-  return a.hash === b.hash && a.role === b.role && a.revokedAt === b.revokedAt && a.expiresAt === b.expiresAt && a.scopes.join() === b.scopes.join();
+  return (
+    a.hash === b.hash &&
+    a.role === b.role &&
+    a.revokedAt === b.revokedAt &&
+    a.expiresAt === b.expiresAt &&
+    a.scopes.join() === b.scopes.join()
+  );
 }

@@ -64,7 +64,12 @@ function frameText({ json, origin, type, seq }: StoredEvent): string | undefined
     const value: unknown = JSON.parse(json);
     parsed = EventEnvelope.safeParse(value);
     if (!parsed.success || parsed.data.source !== origin || parsed.data.type !== type) return undefined;
-    const plain = json.startsWith("{") && json.endsWith("}") && !json.includes("\n") && !json.includes("\r") && !Object.hasOwn(value as object, "seq");
+    const plain =
+      json.startsWith("{") &&
+      json.endsWith("}") &&
+      !json.includes("\n") &&
+      !json.includes("\r") &&
+      !Object.hasOwn(value as object, "seq");
     return plain ? `${json.slice(0, -1)},"seq":${seq}}` : JSON.stringify({ ...parsed.data, seq });
   } catch {
     return undefined;

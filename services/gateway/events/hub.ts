@@ -88,7 +88,13 @@ export class EventHub {
 
   /** First and last sequence of the stream, asked for until the bus answers (30 s). @throws BUS_UNAVAILABLE */
   range(signal?: AbortSignal): Promise<{ firstSeq: number; lastSeq: number }> {
-    return retry(() => this.#bus.eventRange(), { attempts: 40, delayMs: 100, maxDelayMs: 1_000, isTransient: () => true, signal });
+    return retry(() => this.#bus.eventRange(), {
+      attempts: 40,
+      delayMs: 100,
+      maxDelayMs: 1_000,
+      isTransient: () => true,
+      signal,
+    });
   }
 
   /** Resolves when the hub has read up to a sequence, is ready (0), has stopped, or the signal aborts. */
@@ -156,7 +162,8 @@ export class EventHub {
       this.flush();
       this.#ring.clear();
       this.#log.warn({ from, to }, "events expired before this gateway could read them");
-      for (const lane of this.#lanes.values()) for (const subscriber of lane.subscribers) subscriber.gap(from, to, EXPIRED);
+      for (const lane of this.#lanes.values())
+        for (const subscriber of lane.subscribers) subscriber.gap(from, to, EXPIRED);
     }
     this.#append(event);
   }

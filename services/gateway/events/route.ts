@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `GET /v1/events`: the event stream as WebSocket or as Server-Sent Events. Mistakes are answered before the upgrade. */
-import type { WebSocket } from "@fastify/websocket";
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from "fastify";
+
 import { CORE } from "@debvisor/proto-events/subjects";
 import { type Clock, systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
+import type { WebSocket } from "@fastify/websocket";
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from "fastify";
 import type { Principal } from "../auth/principal.ts";
 import type { GatewayConfig } from "../config.ts";
 import type { NodeDirectory } from "../directory.ts";
@@ -52,11 +53,16 @@ function must(prepared: WeakMap<FastifyRequest, Subscription>, request: FastifyR
   return subscription;
 }
 
-function prepare({ streams, hub, directory, config, clock, principalOf }: EventRouteDeps, request: FastifyRequest): Subscription {
+function prepare(
+  { streams, hub, directory, config, clock, principalOf }: EventRouteDeps,
+  request: FastifyRequest,
+): Subscription {
   const { origin } = request.headers;
   // Browsers alone send Origin; for them the list of pages counts, since they send along whatever credential they hold.
   if (origin !== undefined && !config.allowedOrigins.includes(origin)) {
-    throw new DvError("PERMISSION_DENIED", "Pages of this origin may not open the event stream.", { details: { origin: origin.slice(0, 200) } });
+    throw new DvError("PERMISSION_DENIED", "Pages of this origin may not open the event stream.", {
+      details: { origin: origin.slice(0, 200) },
+    });
   }
   const upgrade = request.headers.upgrade?.toLowerCase() === "websocket";
   if (!upgrade && !acceptsEventStream(request.headers.accept)) {
@@ -64,12 +70,18 @@ function prepare({ streams, hub, directory, config, clock, principalOf }: EventR
   }
   const parsed = EventQuery.safeParse(request.query);
   if (!parsed.success) throw invalidInput(parsed.error.issues);
-  if (!hub.ready && hub.lastSeq === 0) throw new DvError("UNAVAILABLE", "The gateway has not opened the event stream yet.");
+  if (!hub.ready && hub.lastSeq === 0)
+    throw new DvError("UNAVAILABLE", "The gateway has not opened the event stream yet.");
   streams.admit(principalOf(request));
   const lastEventId = request.headers["last-event-id"];
   const originOf = (ref: string) => (ref === CORE ? CORE : directory.find(ref)?.id);
   try {
-    return toSubscription(parsed.data, typeof lastEventId === "string" ? lastEventId : undefined, clock.now(), originOf);
+    return toSubscription(
+      parsed.data,
+      typeof lastEventId === "string" ? lastEventId : undefined,
+      clock.now(),
+      originOf,
+    );
   } catch (error) {
     if (error instanceof QueryFault) throw invalidInput([{ path: [error.field], message: error.message }]);
     throw error;
@@ -99,7 +111,12 @@ function openSse(deps: EventRouteDeps, request: FastifyRequest, reply: FastifyRe
   });
 }
 
-function openWebsocket(deps: EventRouteDeps, websocket: WebSocket, request: FastifyRequest, subscription: Subscription): void {
+function openWebsocket(
+  deps: EventRouteDeps,
+  websocket: WebSocket,
+  request: FastifyRequest,
+  subscription: Subscription,
+): void {
   const { messagesPerMinute, pingMs } = deps.config.events;
   const socket = request.raw.socket;
   socket.setNoDelay(true);

@@ -6,7 +6,10 @@ import type { WebSocket } from "@fastify/websocket";
 import type { EndReason, Sink } from "./subscriber.ts";
 
 /** WebSocket close codes: 1001 and 1008 are RFC 6455's, 1013 is "try again later", 44xx are ours. */
-const CLOSE = { slow: 4408, revoked: 4401, stopping: 1001, unavailable: 1013, flood: 1008 } as const satisfies Record<EndReason, number>;
+const CLOSE = { slow: 4408, revoked: 4401, stopping: 1001, unavailable: 1013, flood: 1008 } as const satisfies Record<
+  EndReason,
+  number
+>;
 const SAID = {
   slow: "the subscriber is too slow",
   revoked: "the key is no longer valid",

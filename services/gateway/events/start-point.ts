@@ -3,7 +3,7 @@
 import type { Bus } from "@debvisor/shared/bus/bus";
 import type { Subscription } from "../model/event-query.ts";
 import { EventEntry } from "./entry.ts";
-import { EXPIRED, type EventHub } from "./hub.ts";
+import { type EventHub, EXPIRED } from "./hub.ts";
 
 /** Where delivery begins. */
 export interface Start {
@@ -64,7 +64,12 @@ async function atTime({ hub, bus }: Deps, timeMs: number, signal: AbortSignal): 
   if (found === undefined) return at(hub.lastSeq);
   // Whether an expired event lay after the time asked for cannot be told, so it is said that some may have.
   const unsure = found === firstSeq && firstSeq > 1;
-  return at(found - 1, unsure ? { from: 1, to: firstSeq - 1, reason: `${EXPIRED}; some may have been after the time asked for` } : undefined);
+  return at(
+    found - 1,
+    unsure
+      ? { from: 1, to: firstSeq - 1, reason: `${EXPIRED}; some may have been after the time asked for` }
+      : undefined,
+  );
 }
 
 async function firstAtOrAfter(bus: Bus, timeMs: number, signal: AbortSignal): Promise<number | undefined> {
@@ -97,7 +102,12 @@ async function tail(deps: Deps, count: number, signal: AbortSignal): Promise<Sta
   return { position: upTo, entries, upTo };
 }
 
-async function readWindow({ bus, subscription, hub }: Deps, from: number, end: number, signal: AbortSignal): Promise<EventEntry[]> {
+async function readWindow(
+  { bus, subscription, hub }: Deps,
+  from: number,
+  end: number,
+  signal: AbortSignal,
+): Promise<EventEntry[]> {
   const entries: EventEntry[] = [];
   const done = Promise.withResolvers<void>();
   signal.addEventListener("abort", () => done.resolve(), { once: true });

@@ -67,7 +67,11 @@ export class EventStreams {
   }
 
   /** Opens a stream. The caller tells of the connection's end by `close`. */
-  open(principal: Principal, subscription: Subscription, sink: Sink): { readonly close: () => void; readonly end: (reason: EndReason) => void } {
+  open(
+    principal: Principal,
+    subscription: Subscription,
+    sink: Sink,
+  ): { readonly close: () => void; readonly end: (reason: EndReason) => void } {
     const { bus, hub, nodesJson, config, log } = this.#deps;
     const subscriber = new Subscriber({
       hub,

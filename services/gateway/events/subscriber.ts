@@ -8,7 +8,7 @@ import type { ControlFrame } from "@debvisor/proto-events/replies";
 import type { Bus, StoredEvent } from "@debvisor/shared/bus/bus";
 import type { EventKey, Subscription } from "../model/event-query.ts";
 import { controlFrame, EventEntry, telemetryFrame, type Wire } from "./entry.ts";
-import { EXPIRED, type EventHub, type LiveSubscriber } from "./hub.ts";
+import { type EventHub, EXPIRED, type LiveSubscriber } from "./hub.ts";
 import { findStart, type Start } from "./start-point.ts";
 
 /** Why a stream ends from our side. */

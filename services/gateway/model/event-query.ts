@@ -3,16 +3,32 @@
 import { matchesPattern, parsePattern } from "@debvisor/proto-events/subjects";
 import { z } from "zod";
 
-const Flag = z
-  .enum(["0", "1", "false", "true"])
-  .transform((text) => text === "1" || text === "true");
+const Flag = z.enum(["0", "1", "false", "true"]).transform((text) => text === "1" || text === "true");
 
 /** The query as it is written. */
 export const EventQuery = z.strictObject({
-  filter: z.string().max(1000).optional().describe("Wildcards over the event type, separated by commas: discovery.node.*, gateway.>"),
-  node: z.string().max(200).optional().describe("Id or name of the origin; core for the core parts. Several separated by commas."),
-  since: z.string().max(64).optional().describe("Only events after this sequence, RFC 3339 time, or within this duration (90s, 10m, 2h, 7d)."),
-  tail: z.coerce.number().int().min(0).max(10_000).optional().describe("Begin with the latest matching events, this many."),
+  filter: z
+    .string()
+    .max(1000)
+    .optional()
+    .describe("Wildcards over the event type, separated by commas: discovery.node.*, gateway.>"),
+  node: z
+    .string()
+    .max(200)
+    .optional()
+    .describe("Id or name of the origin; core for the core parts. Several separated by commas."),
+  since: z
+    .string()
+    .max(64)
+    .optional()
+    .describe("Only events after this sequence, RFC 3339 time, or within this duration (90s, 10m, 2h, 7d)."),
+  tail: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10_000)
+    .optional()
+    .describe("Begin with the latest matching events, this many."),
   telemetry: Flag.default(false).describe("1: relay live telemetry as well; it is droppable and has no sequence."),
 });
 
@@ -56,9 +72,11 @@ const RFC3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}
 export function parseSince(text: string, nowMs: number): StartPoint {
   if (/^\d{1,15}$/.test(text)) return { kind: "after", seq: Number(text) };
   const [, amount, unit] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? [];
-  if (amount !== undefined && unit !== undefined) return { kind: "time", timeMs: nowMs - Number(amount) * (UNITS[unit] ?? 0) };
+  if (amount !== undefined && unit !== undefined)
+    return { kind: "time", timeMs: nowMs - Number(amount) * (UNITS[unit] ?? 0) };
   const timeMs = RFC3339.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(timeMs)) throw new QueryFault("since", "since is a sequence, an RFC 3339 time or a duration such as 10m");
+  if (Number.isNaN(timeMs))
+    throw new QueryFault("since", "since is a sequence, an RFC 3339 time or a duration such as 10m");
   return { kind: "time", timeMs };
 }
 
@@ -75,7 +93,8 @@ export function toSubscription(
   const patterns = split(query.filter).map(checkedPattern);
   const origins = new Set(split(query.node).map((ref) => knownOrigin(ref, originOf)));
   const matches = ({ type, origin }: EventKey): boolean =>
-    (origins.size === 0 || origins.has(origin)) && (patterns.length === 0 || patterns.some((pattern) => matchesPattern(pattern, type)));
+    (origins.size === 0 || origins.has(origin)) &&
+    (patterns.length === 0 || patterns.some((pattern) => matchesPattern(pattern, type)));
   return {
     start: startPoint(query, lastEventId, nowMs),
     key: `${[...patterns].sort().join(",")} ${[...origins].sort().join(",")}`,
@@ -87,10 +106,12 @@ export function toSubscription(
 /** A browser that comes back sends the last id it saw; that is newer than what its address still says. */
 function startPoint(query: z.output<typeof EventQuery>, lastEventId: string | undefined, nowMs: number): StartPoint {
   if (lastEventId !== undefined) {
-    if (!/^\d{1,15}$/.test(lastEventId)) throw new QueryFault("last-event-id", "Last-Event-ID is the sequence of an event");
+    if (!/^\d{1,15}$/.test(lastEventId))
+      throw new QueryFault("last-event-id", "Last-Event-ID is the sequence of an event");
     return { kind: "after", seq: Number(lastEventId) };
   }
-  if (query.since !== undefined && query.tail !== undefined) throw new QueryFault("tail", "since and tail exclude each other");
+  if (query.since !== undefined && query.tail !== undefined)
+    throw new QueryFault("tail", "since and tail exclude each other");
   if (query.since !== undefined) return parseSince(query.since, nowMs);
   return query.tail === undefined ? { kind: "now" } : { kind: "tail", count: query.tail };
 }

@@ -41,9 +41,13 @@ export type Fate = "keep" | "release" | "unknown";
  * in a moment (busy, nobody answers) and, where a second run is harmless, failures with unknown effect. Those of other
  * operations are kept as unknown: a repeat gets the same answer, and the caller has to look before it takes a new key.
  */
-export function fateOf(error: { readonly code: string; readonly kind: ErrorKind } | undefined, idempotent: boolean): Fate {
+export function fateOf(
+  error: { readonly code: string; readonly kind: ErrorKind } | undefined,
+  idempotent: boolean,
+): Fate {
   if (!error) return "keep";
   if (error.code === "UNAVAILABLE" || error.kind === "busy") return "release";
-  if (error.kind === "unavailable" || error.kind === "timeout" || error.kind === "internal") return idempotent ? "release" : "unknown";
+  if (error.kind === "unavailable" || error.kind === "timeout" || error.kind === "internal")
+    return idempotent ? "release" : "unknown";
   return "keep";
 }

@@ -40,7 +40,8 @@ export function patternCovers(pattern: string, permission: string): boolean {
 /** The permissions that a key holds. Whatever is not in the set is denied. */
 export function permissionsOf(rights: Rights, grants: readonly Grant[]): ReadonlySet<string> {
   const within = ({ permission, role }: Grant): boolean =>
-    roleIncludes(rights.role, role) && (rights.scopes.length === 0 || rights.scopes.some((scope) => patternCovers(scope, permission)));
+    roleIncludes(rights.role, role) &&
+    (rights.scopes.length === 0 || rights.scopes.some((scope) => patternCovers(scope, permission)));
   return new Set(grants.filter(within).map((grant) => grant.permission));
 }
 
@@ -51,5 +52,7 @@ export function permissionsOf(rights: Rights, grants: readonly Grant[]): Readonl
 export function mayGrant(own: Rights, wanted: Rights): boolean {
   if (!roleIncludes(own.role, wanted.role)) return false;
   if (own.scopes.length === 0) return true;
-  return wanted.scopes.length > 0 && wanted.scopes.every((scope) => own.scopes.some((mine) => patternCovers(mine, scope)));
+  return (
+    wanted.scopes.length > 0 && wanted.scopes.every((scope) => own.scopes.some((mine) => patternCovers(mine, scope)))
+  );
 }

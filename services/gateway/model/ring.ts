@@ -41,7 +41,8 @@ export class Ring<E extends Sequenced> {
 
   /** Adds the newest entry. An entry larger than the whole buffer is kept until the next one comes. */
   push(entry: E): void {
-    while (this.#size > 0 && (this.#size >= this.#maxEntries || this.#bytes + entry.bytes > this.#maxBytes)) this.#drop();
+    while (this.#size > 0 && (this.#size >= this.#maxEntries || this.#bytes + entry.bytes > this.#maxBytes))
+      this.#drop();
     this.#slots[(this.#head + this.#size) % this.#maxEntries] = entry;
     this.#size++;
     this.#bytes += entry.bytes;

@@ -62,7 +62,8 @@ function parseRefs(parts: readonly string[]): Selection | SelectionFault {
 
 function parseCondition(part: string): Condition | string {
   const [, field, operator, value] = /^([a-z]+)(!=|=|~)(.*)$/.exec(part) ?? [];
-  if (field === undefined || value === undefined) return `${JSON.stringify(part)} is no condition; conditions and names cannot be mixed`;
+  if (field === undefined || value === undefined)
+    return `${JSON.stringify(part)} is no condition; conditions and names cannot be mixed`;
   if (!isField(field)) return `nodes cannot be selected by ${JSON.stringify(field)}; known: ${FIELDS.join(", ")}`;
   return { field, operator: operator as Condition["operator"], value };
 }
@@ -87,7 +88,10 @@ export function selectNodes<N extends SelectableNode>(selection: Selection, node
     case "all":
       return { nodes, unknown: [] };
     case "filter":
-      return { nodes: nodes.filter((node) => selection.conditions.every((condition) => holds(condition, node))), unknown: [] };
+      return {
+        nodes: nodes.filter((node) => selection.conditions.every((condition) => holds(condition, node))),
+        unknown: [],
+      };
     case "refs":
       return selectRefs(selection.refs, nodes);
   }

@@ -37,19 +37,34 @@ export function worst(states: readonly State[]): State {
 /** Counts nodes by liveness. */
 export function countNodes(nodes: readonly { readonly state: string }[]): NodeCounts {
   const of = (state: string) => nodes.filter((node) => node.state === state).length;
-  return { total: nodes.length, alive: of("alive"), suspect: of("suspect"), lost: of("lost"), disabled: of("disabled") };
+  return {
+    total: nodes.length,
+    alive: of("alive"),
+    suspect: of("suspect"),
+    lost: of("lost"),
+    disabled: of("disabled"),
+  };
 }
 
 /** Judges the nodes. */
 export function judgeNodes({ total, alive, suspect, lost, disabled }: NodeCounts): Verdict {
-  const detail = [`${alive} of ${total} alive`, ...some(suspect, "suspect"), ...some(lost, "lost"), ...some(disabled, "disabled")].join(", ");
+  const detail = [
+    `${alive} of ${total} alive`,
+    ...some(suspect, "suspect"),
+    ...some(lost, "lost"),
+    ...some(disabled, "disabled"),
+  ].join(", ");
   if (total === 0) return { state: "unknown", detail: "no node is registered yet" };
   if (alive === 0 && disabled < total) return { state: "failed", detail };
   return { state: suspect + lost > 0 ? "degraded" : "ok", detail };
 }
 
 /** Judges one service: its core part must answer somewhere, its node part on every node that is alive. */
-export function judgeService(contract: Contract, instances: readonly SeenInstance[], aliveNodes: readonly { readonly id: string; readonly name: string }[]): Verdict {
+export function judgeService(
+  contract: Contract,
+  instances: readonly SeenInstance[],
+  aliveNodes: readonly { readonly id: string; readonly name: string }[],
+): Verdict {
   const scopes = new Set(Object.values(contract.operations).map(({ scope }) => scope));
   const mine = instances.filter(({ service }) => service === contract.service);
   const core = mine.filter(({ part }) => part === "core").length;

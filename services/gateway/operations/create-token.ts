@@ -21,9 +21,14 @@ type Contract = typeof gatewayContract;
 const DAY_MS = 86_400_000;
 
 export function createTokenHandler({ tokens, outbox, clock }: CreateTokenDeps) {
-  return async (input: Input<Contract, "createToken">, { principal, requestId }: OwnCall): Promise<Output<Contract, "createToken">> => {
+  return async (
+    input: Input<Contract, "createToken">,
+    { principal, requestId }: OwnCall,
+  ): Promise<Output<Contract, "createToken">> => {
     if (!mayGrant(principal, input)) {
-      throw new DvError("TOKEN_SCOPE_TOO_WIDE", "The key would be allowed more than yours.", { details: { role: principal.role, scopes: principal.scopes } });
+      throw new DvError("TOKEN_SCOPE_TOO_WIDE", "The key would be allowed more than yours.", {
+        details: { role: principal.role, scopes: principal.scopes },
+      });
     }
     const { id, key, hash } = newKey();
     const now = clock.now();

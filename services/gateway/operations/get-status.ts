@@ -45,7 +45,9 @@ export function getStatusHandler(deps: StatusDeps) {
 async function checkBus(deps: StatusDeps): Promise<Component[]> {
   try {
     const [rttMs, { lastSeq }] = await Promise.all([deps.bus.rtt(), deps.bus.eventRange()]);
-    return [stamp(deps, "bus", { state: "ok", detail: `round trip ${rttMs.toFixed(1)} ms, event stream at ${lastSeq}` })];
+    return [
+      stamp(deps, "bus", { state: "ok", detail: `round trip ${rttMs.toFixed(1)} ms, event stream at ${lastSeq}` }),
+    ];
   } catch {
     const detail = deps.bus.connected ? "connected, but the event stream has no leader" : "not connected";
     return [stamp(deps, "bus", { state: "failed", detail })];
@@ -55,11 +57,17 @@ async function checkBus(deps: StatusDeps): Promise<Component[]> {
 async function checkServices(deps: StatusDeps): Promise<Component[]> {
   const contracts = CONTRACTS.filter(({ operations }) => Object.keys(operations).length > 0);
   try {
-    const seen = (await deps.instances.list()).map(({ service, metadata }) => ({ service, part: metadata["part"] ?? "", node: metadata["node"] ?? "" }));
+    const seen = (await deps.instances.list()).map(({ service, metadata }) => ({
+      service,
+      part: metadata["part"] ?? "",
+      node: metadata["node"] ?? "",
+    }));
     const alive = deps.directory.list().filter(({ state }) => state === "alive");
     return contracts.map((contract) => stamp(deps, contract.service, judgeService(contract, seen, alive)));
   } catch {
-    return contracts.map(({ service }) => stamp(deps, service, { state: "unknown", detail: "the bus does not answer" }));
+    return contracts.map(({ service }) =>
+      stamp(deps, service, { state: "unknown", detail: "the bus does not answer" }),
+    );
   }
 }
 

@@ -3,7 +3,7 @@
 import type { gatewayContract } from "@debvisor/proto-events/gateway";
 import type { Input, Output } from "@debvisor/proto-events/kit";
 import type { Principal } from "../auth/principal.ts";
-import { createTokenHandler, type CreateTokenDeps } from "./create-token.ts";
+import { type CreateTokenDeps, createTokenHandler } from "./create-token.ts";
 import { getCapabilitiesHandler } from "./get-capabilities.ts";
 import { getStatusHandler, type StatusDeps } from "./get-status.ts";
 import { listErrorsHandler } from "./list-errors.ts";
@@ -22,7 +22,10 @@ type Contract = typeof gatewayContract;
 
 /** One handler per operation; a missing or wrongly typed one does not compile. */
 export type OwnHandlers = {
-  readonly [K in keyof Contract["operations"]]: (input: Input<Contract, K>, call: OwnCall) => Promise<Output<Contract, K>> | Output<Contract, K>;
+  readonly [K in keyof Contract["operations"]]: (
+    input: Input<Contract, K>,
+    call: OwnCall,
+  ) => Promise<Output<Contract, K>> | Output<Contract, K>;
 };
 
 /** Makes the handlers. */

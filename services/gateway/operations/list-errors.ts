@@ -13,7 +13,15 @@ export function listErrorsHandler({ code }: Input<Contract, "listErrors">): Outp
     .filter(([name]) => code === undefined || name === code)
     .map(([name, { kind, summary, remedy }]) => {
       const { http, exit, retryable } = ERROR_KINDS[kind];
-      return { code: name, kind, http: name === "RATE_LIMITED" ? 429 : http, exitCode: exit, retryable, summary, remedy };
+      return {
+        code: name,
+        kind,
+        http: name === "RATE_LIMITED" ? 429 : http,
+        exitCode: exit,
+        retryable,
+        summary,
+        remedy,
+      };
     });
   return { items };
 }

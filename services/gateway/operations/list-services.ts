@@ -18,5 +18,16 @@ export function listServicesHandler({ instances }: { readonly instances: Instanc
 function toInstance(stats: InstanceStats): Output<Contract, "listServices">["items"][number] {
   const { service, instance, version, startedAt, metadata, requests, errors, averageMs } = stats;
   const node = metadata["node"] ?? "";
-  return { service, part: metadata["part"] ?? "core", node, nodeName: metadata["nodeName"] ?? node, instance, version, startedAt, requests, errors, averageMs };
+  return {
+    service,
+    part: metadata["part"] ?? "core",
+    node,
+    nodeName: metadata["nodeName"] ?? node,
+    instance,
+    version,
+    startedAt,
+    requests,
+    errors,
+    averageMs,
+  };
 }

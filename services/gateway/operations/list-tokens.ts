@@ -12,5 +12,10 @@ const fields = fieldsOf(Token);
 
 export function listTokensHandler({ tokens }: { readonly tokens: TokenStore }) {
   return (input: Input<Contract, "listTokens">): Output<Contract, "listTokens"> =>
-    paginate(tokens.list().map(publicToken), input, { fields, aliases: { scope: "scopes" }, id: (token) => token.id, sort: "createdAt" });
+    paginate(tokens.list().map(publicToken), input, {
+      fields,
+      aliases: { scope: "scopes" },
+      id: (token) => token.id,
+      sort: "createdAt",
+    });
 }

@@ -10,7 +10,10 @@ import type { OwnCall } from "./handlers.ts";
 type Contract = typeof gatewayContract;
 
 export function revokeTokenHandler({ tokens, outbox }: { readonly tokens: TokenStore; readonly outbox: Outbox }) {
-  return async ({ token: id }: Input<Contract, "revokeToken">, { principal, requestId }: OwnCall): Promise<Output<Contract, "revokeToken">> => {
+  return async (
+    { token: id }: Input<Contract, "revokeToken">,
+    { principal, requestId }: OwnCall,
+  ): Promise<Output<Contract, "revokeToken">> => {
     const { record, changed } = await tokens.revoke(id);
     const token = publicToken(record);
     if (changed) outbox.publish("token.revoked", token, { subject: id, actor: principal.id, requestId });

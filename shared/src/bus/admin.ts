@@ -124,7 +124,8 @@ function bucketConfig(bucket: string, spec: BucketSpec): Partial<StreamConfig> &
     deny_delete: true,
     deny_purge: true,
     allow_rollup_hdrs: false,
-    allow_direct: true,
+    // A direct read may come from a replica that lags, and a compare-and-set that rests on it would fail again and again.
+    allow_direct: false,
     ...(spec.ttl ? { allow_msg_ttl: true, subject_delete_marker_ttl: MARKER_TTL_MS * NS_PER_MS } : {}),
   };
 }

@@ -28,6 +28,8 @@ export interface CallOptions {
 export interface PublishOptions {
   /** What the event is about, such as a node id. */
   readonly subject: string;
+  /** Id of the event when it was stored beforehand (an outbox): 32 hexadecimal digits, random. Default: made here. */
+  readonly id?: string;
   readonly requestId?: string;
   readonly actor?: string;
   /** Longest time for retries until the acknowledgement, in milliseconds; default 15,000. */

@@ -4,8 +4,7 @@ import type { Contract } from "@debvisor/proto-events/kit";
 import type { BucketName } from "@debvisor/proto-events/streams";
 import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
 import { jetstream } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/nats-core";
-import { Svcm } from "@nats-io/services";
+import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import { z } from "zod";
 import { systemClock } from "../clock.ts";
@@ -35,6 +34,9 @@ export interface ConnectOptions {
   /** Longest time until the first connection stands, in milliseconds; default 10,000. */
   readonly patienceMs?: number;
 }
+
+/** Asks every service instance for its statistics (ADR-32). */
+const ALL_STATS = "$SRV.STATS";
 
 /** A `Bus`, with the bare connection for the few jobs in `shared` that need it. */
 export type ConnectedBus = Bus & { readonly connection: NatsConnection };
@@ -114,7 +116,7 @@ class NatsBus implements ConnectedBus {
 
   publishEvent: Bus["publishEvent"] = async (contract, event, payload, options) => {
     const envelope = createEnvelope(contract, event, payload, this.#options.origin, options);
-    return { envelope, seq: await publishEnvelope(this.connection, envelope, options.patienceMs, this.#log) };
+    return { envelope, seq: await publishEnvelope(this.connection, envelope, options, this.#log) };
   };
 
   publishTelemetry<const C extends Contract>(contract: C, what: keyof NonNullable<C["telemetry"]> & string, payload: unknown): void {
@@ -166,10 +168,11 @@ class NatsBus implements ConnectedBus {
 
   async instances(waitMs: number): Promise<InstanceStats[]> {
     try {
-      const client = new Svcm(this.connection).client({ strategy: "timer", maxWait: waitMs } as never);
       const found = new Map<string, InstanceStats>();
-      for await (const stats of await client.stats()) {
-        const instance = instanceStats(stats);
+      const answers = await this.connection.requestMany(ALL_STATS, "", { strategy: "timer", maxWait: waitMs });
+      for await (const answer of answers) {
+        // The library's client gives up on the whole list at the first answer that is no JSON.
+        const instance = instanceStats(answer);
         if (instance) found.set(instance.instance, instance);
       }
       return [...found.values()];
@@ -219,8 +222,8 @@ const Stats = z.object({
   endpoints: z.array(z.object({ data: z.object({ requests: z.number(), errors: z.number(), totalMs: z.number() }).optional() })).optional(),
 });
 
-function instanceStats(raw: unknown): InstanceStats | undefined {
-  const parsed = Stats.safeParse(raw);
+function instanceStats(answer: Msg): InstanceStats | undefined {
+  const parsed = Stats.safeParse(jsonOf(answer));
   if (!parsed.success) return undefined;
   const { data } = parsed;
   const counts = data.endpoints?.find((endpoint) => endpoint.data)?.data ?? { requests: 0, errors: 0, totalMs: 0 };
@@ -234,4 +237,12 @@ function instanceStats(raw: unknown): InstanceStats | undefined {
     errors: counts.errors,
     averageMs: counts.requests === 0 ? 0 : counts.totalMs / counts.requests,
   };
+}
+
+function jsonOf(message: Msg): unknown {
+  try {
+    return message.json();
+  } catch {
+    return undefined;
+  }
 }

@@ -33,7 +33,7 @@ export function createEnvelope<const C extends Contract, K extends keyof C["even
   const spec = contract.events[event];
   if (!spec) throw new DvError("INTERNAL", `The contract ${contract.service} declares no event ${event}.`);
   return {
-    id: randomBytes(16).toString("hex"),
+    id: options.id ?? randomBytes(16).toString("hex"),
     type: `${contract.service}.${event}`,
     source: origin,
     time: timestamp(),
@@ -49,17 +49,24 @@ export function createEnvelope<const C extends Contract, K extends keyof C["even
  * Publishes an envelope until it is acknowledged or patience runs out. Retries carry the same id, so the stream keeps one.
  * @throws BUS_UNAVAILABLE when no acknowledgement came; whether the event is stored is then unknown
  */
-export async function publishEnvelope(connection: NatsConnection, envelope: EventEnvelope, patienceMs: number | undefined, log: Logger): Promise<number> {
+export async function publishEnvelope(
+  connection: NatsConnection,
+  envelope: EventEnvelope,
+  options: PublishOptions,
+  log: Logger,
+): Promise<number> {
+  const isNew = options.id === undefined;
   const subject = eventSubject(envelope.source, envelope.type);
   const headers = createHeaders();
   headers.set(HEADER.messageId, envelope.id);
   const body = JSON.stringify(envelope);
-  const deadline = systemClock.monotonic() + (patienceMs ?? DEFAULT_PATIENCE_MS);
+  const deadline = systemClock.monotonic() + (options.patienceMs ?? DEFAULT_PATIENCE_MS);
   for (let attempt = 0; ; attempt++) {
     try {
       const reply = await connection.request(subject, body, { timeout: ACK_TIMEOUT_MS, headers });
       const ack = readAck(reply.string());
-      if (ack.duplicate && attempt === 0) log.error({ id: envelope.id, type: envelope.type }, "a new event id was taken for a duplicate");
+      // An event from an outbox may have been sent before; any other new id that is taken for known is an incident.
+      if (ack.duplicate && attempt === 0 && isNew) log.error({ id: envelope.id, type: envelope.type }, "a new event id was taken for a duplicate");
       return ack.seq;
     } catch (error) {
       const wait = Math.min(100 * 2 ** attempt, 1_000);

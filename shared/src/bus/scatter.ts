@@ -11,7 +11,7 @@ import { rpcSubject } from "@debvisor/proto-events/subjects";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import type { z } from "zod";
 import type { CallOptions, Scatter, TargetAnswer } from "./bus.ts";
-import { isNoResponders, malformed, parseReply, requestHeaders } from "./wire.ts";
+import { busError, isNoResponders, malformed, parseReply, requestHeaders } from "./wire.ts";
 
 /** Kinds with which a target declines before any effect. */
 const REFUSALS: ReadonlySet<string> = new Set(["invalid-argument", "unauthenticated", "permission-denied", "precondition-failed", "busy"]);
@@ -80,9 +80,10 @@ export class Scatterer {
       for (let i = from; i < to; i++) {
         try {
           this.#connection.publish(rpcSubject(running.targets[i] ?? "", service, wire), payload, { reply: `${this.#prefix}.${id}.${i.toString(36)}`, headers });
-        } catch {
-          // A connection that is closed or closing: nothing was sent.
-          this.#settle(id, running, i, "unreachable", undefined, { code: "BUS_UNAVAILABLE", kind: "unavailable", message: "The bus is not connected." });
+        } catch (cause) {
+          // A connection that is closed or closing, or a message that is too large: nothing was sent.
+          const error = busError(cause, `${service} ${wire}`).toWire();
+          this.#settle(id, running, i, statusOf(error), undefined, error);
         }
       }
       if (to < running.targets.length && running.left > 0) setImmediate(burst, to);

@@ -100,7 +100,7 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
   return {
     forNode: async (nodeId) => {
       const name = checkedNode(nodeId);
-      const user = createUser();
+      const user = newUser();
       const jwt = await encodeUser(name, user, keys.nodeSigner, { issuer_account: keys.nodes.getPublicKey() }, { scopedUser: true });
       return credential(name, jwt, user);
     },

@@ -72,6 +72,9 @@ export function busError(error: unknown, what: string): DvError {
   }
   if (error instanceof errors.TimeoutError) return new DvError("TIMEOUT", `No answer to ${what} in time; the effect is unknown.`, { cause: error });
   if (error instanceof errors.PermissionViolationError) return new DvError("PERMISSION_DENIED", `The bus does not allow ${what}.`, { cause: error });
+  if (error instanceof errors.InvalidArgumentError && error.message.includes("max_payload")) {
+    return new DvError("REQUEST_TOO_LARGE", `${what} is larger than a message of the bus may be.`, { cause: error });
+  }
   return new DvError("BUS_UNAVAILABLE", `The bus did not carry ${what}.`, { cause: error });
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The pure parts of mDNS: tag, interfaces, records, table of candidates. The network is in test/integration/discovery. */
+import { createHmac } from "node:crypto";
 import type { NetworkInterfaceInfo } from "node:os";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -61,6 +62,16 @@ test("a tag verifies with its key and salt and with no other", () => {
   expect(verifyTag(new Uint8Array(32), SALT, tag)).toBe(false);
   expect(verifyTag(KEY, "fedcba9876543210", tag)).toBe(false);
   for (const junk of ["", "zz", `${tag}00`, tag.toUpperCase()]) expect(verifyTag(KEY, SALT, junk)).toBe(false);
+});
+
+test("a tag is the start of the standard HMAC, for keys of any length", () => {
+  const salts = fc.uint8Array({ minLength: 8, maxLength: 8 }).map((bytes) => Buffer.from(bytes).toString("hex"));
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), salts, (key, salt) => {
+      const standard = createHmac("sha256", key).update(Buffer.from(salt, "hex")).digest("hex");
+      expect(makeTag(key, salt)).toBe(standard.slice(0, 16));
+    }),
+  );
 });
 
 test("no interfaces named means one address of each interface that is not internal", () => {

@@ -106,10 +106,20 @@ export class BusMember {
     this.#markFormed();
   }
 
-  /** Joins the servers named in the routes, or comes back to them. @throws NATS_SERVER_FAILED */
+  /**
+   * Joins the servers named in the routes, or comes back to them. New servers must join one after the other: two with empty
+   * stores could elect a leader between them.
+   * @throws NATS_SERVER_FAILED
+   */
   async join(patienceMs = 30_000): Promise<void> {
     this.#launch(this.#settings);
+    const deadline = systemClock.monotonic() + patienceMs;
     await waitForHealth(this.#running(), patienceMs);
+    // A server can be healthy before the meta group counts it.
+    while (!this.formed && ((await metaGroup(this.#settings))?.size ?? 0) < this.#settings.routes.length) {
+      if (systemClock.monotonic() > deadline) throw new DvError("NATS_SERVER_FAILED", `The bus did not admit the server: ${this.#running().logTail()}`);
+      await systemClock.sleep(50);
+    }
     this.#markFormed();
   }
 

@@ -38,6 +38,8 @@ const browse = mdns.browse((change) => {
 setInterval(() => (events += peers.take(performance.now()).length), 250);
 await sleep(300);
 const before = rssMb();
+const heapMb = () => process.memoryUsage().heapUsed / 1024 / 1024;
+const heapBefore = heapMb();
 startedAt = performance.now();
 print({ ready: 1 });
 
@@ -50,5 +52,6 @@ print({
   candidates: list.length,
   trueNode: list.filter(({ instance }) => instance === wanted).length,
   growthMb: rssMb() - before,
+  heapGrowthMb: heapMb() - heapBefore,
   beforeMb: before,
 });

@@ -32,7 +32,9 @@ class Client {
   closed: number | undefined;
 
   constructor(at: Rig, query: string, key = at.keys.viewer.bearer, headers: Record<string, string> = {}) {
-    this.socket = new WebSocket(`${at.url.replace("http", "ws")}/v1/events${query}`, { headers: { authorization: key, ...headers } });
+    this.socket = new WebSocket(`${at.url.replace("http", "ws")}/v1/events${query}`, {
+      headers: { authorization: key, ...headers },
+    });
     this.socket.on("message", (data) => this.frames.push(JSON.parse(String(data)) as Frame));
     this.socket.on("close", (code) => {
       this.closed = code;
@@ -95,10 +97,26 @@ describe("a WebSocket", () => {
     const before = new Date().toISOString();
     await new Promise((resolve) => setTimeout(resolve, 5));
     const last = await publish(20);
-    const clients = ["?tail=18", "?tail=3&filter=gateway.call.denied", `?since=${before}`, "?since=1h", "?since=2100-01-01T00:00:00Z"].map((query) => new Client(rig, query));
-    await until(() => clients.every((client) => client.has("caught-up")), "all to catch up", () => JSON.stringify(clients.map(({ frames }) => frames.length)));
+    const clients = [
+      "?tail=18",
+      "?tail=3&filter=gateway.call.denied",
+      `?since=${before}`,
+      "?since=1h",
+      "?since=2100-01-01T00:00:00Z",
+    ].map((query) => new Client(rig, query));
+    await until(
+      () => clients.every((client) => client.has("caught-up")),
+      "all to catch up",
+      () => JSON.stringify(clients.map(({ frames }) => frames.length)),
+    );
 
-    expect(clients.map(({ seqs }) => [seqs[0], seqs.at(-1)])).toEqual([[last - 17, last], [last - 2, last], [last - 19, last], [1, last], [undefined, undefined]]);
+    expect(clients.map(({ seqs }) => [seqs[0], seqs.at(-1)])).toEqual([
+      [last - 17, last],
+      [last - 2, last],
+      [last - 19, last],
+      [1, last],
+      [undefined, undefined],
+    ]);
     for (const { socket } of clients) socket.close();
   });
 
@@ -128,7 +146,9 @@ describe("a WebSocket", () => {
     });
 
     expect(answered).toBe(status);
-    expect((await ask(rig, `/v1/events${query}`, { headers: { accept: "text/event-stream" } })).headers.get("content-type")).toContain("problem+json");
+    expect(
+      (await ask(rig, `/v1/events${query}`, { headers: { accept: "text/event-stream" } })).headers.get("content-type"),
+    ).toContain("problem+json");
   });
 
   it.each([
@@ -154,7 +174,10 @@ describe("a WebSocket", () => {
     await manager.streams.update("DV_EVENTS", { ...info.config, max_msgs: -1 });
     await bus.close();
 
-    expect(other.frames.slice(0, 2)).toMatchObject([{ control: "gap", from: 2, to: last - 3 }, { control: "snapshot", seq: last - 3 }]);
+    expect(other.frames.slice(0, 2)).toMatchObject([
+      { control: "gap", from: 2, to: last - 3 },
+      { control: "snapshot", seq: last - 3 },
+    ]);
     expect(other.seqs).toEqual(range(last - 2, last));
     expect(client.has("gap")).toBe(true);
     client.socket.close();
@@ -190,9 +213,14 @@ describe("a WebSocket", () => {
     const start = good.frames[0]?.seq ?? 0;
     (slow.socket as unknown as { _socket: Socket })._socket.pause();
     let last = 0;
-    for (let i = 0; i < 60 && !/debvisor_event_streams_cut 1/.test((await ask(slowRig, "/metrics")).text); i++) last = await publish(5, 60_000);
+    for (let i = 0; i < 60 && !/debvisor_event_streams_cut 1/.test((await ask(slowRig, "/metrics")).text); i++)
+      last = await publish(5, 60_000);
     (slow.socket as unknown as { _socket: Socket })._socket.resume();
-    await until(() => slow.closed !== undefined && good.seqs.includes(last), "the cut", () => `${slow.closed}`);
+    await until(
+      () => slow.closed !== undefined && good.seqs.includes(last),
+      "the cut",
+      () => `${slow.closed}`,
+    );
 
     expect(slow.closed).toBe(4408);
     expect(good.seqs).toEqual(range(start + 1, last));
@@ -202,9 +230,16 @@ describe("a WebSocket", () => {
 });
 
 describe("Server-Sent Events", () => {
-  const read = async (headers: Record<string, string>, query: string, enough: (text: string) => boolean): Promise<string> => {
+  const read = async (
+    headers: Record<string, string>,
+    query: string,
+    enough: (text: string) => boolean,
+  ): Promise<string> => {
     const abort = new AbortController();
-    const response = await fetch(`${rig.url}/v1/events${query}`, { headers: { authorization: rig.keys.viewer.bearer, accept: "text/event-stream", ...headers }, signal: abort.signal });
+    const response = await fetch(`${rig.url}/v1/events${query}`, {
+      headers: { authorization: rig.keys.viewer.bearer, accept: "text/event-stream", ...headers },
+      signal: abort.signal,
+    });
     let text = "";
     const decoder = new TextDecoder();
     for await (const chunk of response.body ?? []) {
@@ -227,7 +262,9 @@ describe("Server-Sent Events", () => {
   it("are cut off when the reader stands still", async () => {
     await using slowRig = await rig.another({ events: { queueBytes: 65_536 } });
     const socket = connect(Number(new URL(slowRig.url).port), "127.0.0.1");
-    socket.write(`GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: ${slowRig.keys.viewer.bearer}\r\n\r\n`);
+    socket.write(
+      `GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: ${slowRig.keys.viewer.bearer}\r\n\r\n`,
+    );
     socket.pause();
     let closed = false;
     socket.on("close", () => {
@@ -235,7 +272,8 @@ describe("Server-Sent Events", () => {
     });
     socket.on("error", () => undefined);
     await until(async () => /debvisor_event_streams 1/.test((await ask(slowRig, "/metrics")).text), "the stream");
-    for (let i = 0; i < 60 && !/debvisor_event_streams_cut 1/.test((await ask(slowRig, "/metrics")).text); i++) await publish(5, 60_000);
+    for (let i = 0; i < 60 && !/debvisor_event_streams_cut 1/.test((await ask(slowRig, "/metrics")).text); i++)
+      await publish(5, 60_000);
     socket.resume();
     await until(() => closed, "the end of the connection");
   });
@@ -248,8 +286,10 @@ describe("a subscriber that comes back", () => {
     const start = since;
     let running = true;
     let target = Number.POSITIVE_INFINITY;
+    let gateways = 0;
     const follow = async () => {
       while (since < target) {
+        gateways++;
         const own = await rig.another({ events: { bufferEntries: 16 } });
         const client = new Client(own, `?since=${since}`);
         client.socket.on("message", (data) => {
@@ -261,25 +301,33 @@ describe("a subscriber that comes back", () => {
           }
         });
         const wanted = since + 25;
-        await until(() => since >= wanted || since >= target, "progress", () => `${since} of ${target}`, 40_000);
+        await until(
+          () => since >= wanted || since >= target,
+          "progress",
+          () => `${since} of ${target}`,
+          40_000,
+        );
         client.socket.terminate();
         await own[Symbol.asyncDispose]();
       }
     };
     const kill = async () => {
-      for (let i = 0; i < 2 && running; i++) {
-        await new Promise((resolve) => setTimeout(resolve, 700));
+      for (let i = 0; i < 3; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 500));
         const { pid } = cluster().server(0);
         cluster().server(0).kill();
         await cluster().server(0).recovered(pid);
       }
-    };
-    const work = (async () => {
-      target = await publish(200);
       running = false;
-    })();
-    await Promise.all([follow(), kill(), work]);
+    };
+    const work = async () => {
+      let last = start;
+      while (running) last = await publish(10);
+      target = last;
+    };
+    await Promise.all([follow(), kill(), work()]);
 
+    expect(gateways).toBeGreaterThan(2);
     expect(seen).toEqual(range(start + 1, target));
   });
 });

@@ -37,7 +37,10 @@ export interface TestNode {
   readonly bus: ConnectedBus;
 }
 
-const SECRETS = new WeakMap<BusCluster, Readonly<Record<"viewer" | "operator" | "admin", { id: string; secret: string }>>>();
+const SECRETS = new WeakMap<
+  BusCluster,
+  Readonly<Record<"viewer" | "operator" | "admin", { id: string; secret: string }>>
+>();
 
 function secretsOf(cluster: BusCluster) {
   const known = SECRETS.get(cluster);
@@ -82,9 +85,16 @@ export async function startRig(cluster: BusCluster, config: object = {}): Promis
     },
     bus,
   );
-  await until(() => gateway.ready() === undefined, "the gateway to be ready", () => String(gateway.ready()));
+  await until(
+    () => gateway.ready() === undefined,
+    "the gateway to be ready",
+    () => String(gateway.ready()),
+  );
   const { port } = gateway.app.server.address() as AddressInfo;
-  const bearer = ({ id: key, secret }: { id: string; secret: string }) => ({ id: key, bearer: `Bearer dv_${key}_${secret}` });
+  const bearer = ({ id: key, secret }: { id: string; secret: string }) => ({
+    id: key,
+    bearer: `Bearer dv_${key}_${secret}`,
+  });
   return {
     url: `http://127.0.0.1:${port}`,
     gateway,
@@ -99,13 +109,26 @@ export async function startRig(cluster: BusCluster, config: object = {}): Promis
 }
 
 /** Asks a gateway. `key` is the Authorization header. */
-export async function ask(rig: Rig, path: string, init: RequestInit & { key?: string } = {}): Promise<{ status: number; body: never; headers: Headers; text: string }> {
+export async function ask(
+  rig: Rig,
+  path: string,
+  init: RequestInit & { key?: string } = {},
+): Promise<{ status: number; body: never; headers: Headers; text: string }> {
   const { key = rig.keys.admin.bearer, headers, ...rest } = init;
   const auth: Record<string, string> = key === "" ? {} : { authorization: key };
-  const response = await fetch(`${rig.url}${path}`, { ...rest, headers: { ...auth, ...(headers as Record<string, string>) } });
+  const response = await fetch(`${rig.url}${path}`, {
+    ...rest,
+    headers: { ...auth, ...(headers as Record<string, string>) },
+  });
   const text = await response.text();
-  const json = response.headers.get("content-type")?.includes("json") && !response.headers.get("content-type")?.includes("ndjson");
-  return { status: response.status, headers: response.headers, text, body: (json && text !== "" ? JSON.parse(text) : undefined) as never };
+  const json =
+    response.headers.get("content-type")?.includes("json") && !response.headers.get("content-type")?.includes("ndjson");
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    body: (json && text !== "" ? JSON.parse(text) : undefined) as never,
+  };
 }
 
 /** Headers of a JSON request with a fresh Idempotency-Key. */
@@ -114,7 +137,12 @@ export function keyed(key = randomBytes(8).toString("hex")): Record<string, stri
 }
 
 /** Waits for a condition. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string, state: () => string = () => "", patienceMs = 20_000): Promise<void> {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  state: () => string = () => "",
+  patienceMs = 20_000,
+): Promise<void> {
   const deadline = performance.now() + patienceMs;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${what} ${state()}`);
@@ -123,7 +151,10 @@ export async function until(condition: () => boolean | Promise<boolean>, what: s
 }
 
 /** Registers nodes and answers for discovery; the nodes answer for themselves. */
-export async function startPeers(cluster: BusCluster, names: readonly string[]): Promise<{ readonly nodes: readonly TestNode[]; readonly discovery: ConnectedBus; calls: string[] }> {
+export async function startPeers(
+  cluster: BusCluster,
+  names: readonly string[],
+): Promise<{ readonly nodes: readonly TestNode[]; readonly discovery: ConnectedBus; calls: string[] }> {
   const discovery = await cluster.connectCore("discovery");
   const registry = await discovery.bucket("dv_nodes", Node);
   const records = names.map((name) => nodeRecord(randomNodeId(), name));

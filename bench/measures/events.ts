@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Delivery of events to 1,000 WebSocket subscribers, against `ws` sending the same bytes. Ours come from the event stream: a
+ * node publishes them, JetStream stores and acknowledges them, the gateway reads, checks and frames them.
+ */
+import { join } from "node:path";
+import { type Child, startChild } from "../child.ts";
+import { type BenchBus, startBenchBus } from "../environment/bus.ts";
+import { connectionsRefused, mebibytes, residentBytes } from "../environment/limits.ts";
+import { startGateway } from "../environment/service.ts";
+import type { SubscriberFigures, SubscriberLoad } from "../load/subscribers.ts";
+import { alternate, type Measure, median, round } from "../measure.ts";
+import { identityOf } from "../simulator/identity.ts";
+
+const GOAL = 0.7;
+
+interface Sides {
+  readonly ours: { readonly subscribers: Child; readonly publisher: Child };
+  readonly bare: { readonly subscribers: Child; readonly server: Child };
+}
+
+export const events: Measure = {
+  name: "events",
+  summary: "events to 1,000 WebSocket subscribers, against bare ws with the same bytes",
+  async run({ quick, say, report }) {
+    const count = quick ? 50 : 1_000;
+    const refused = connectionsRefused(count);
+    if (refused) throw new Error(refused);
+    await using bus = await startBenchBus();
+    await using gateway = await startGateway(bus);
+    await using children = new AsyncDisposableStack();
+    const sides = await startSides(bus, children, count);
+    const messages = quick ? 100 : 300;
+    const { sample } = await deliverOurs(sides, messages);
+    await deliverBare(sides, sample, messages);
+    const rounds = quick ? 2 : 7;
+    const results = await alternate(rounds, () => deliverBare(sides, sample, messages), () => deliverOurs(sides, messages));
+    const rate = ({ ms, frames }: SubscriberFigures) => frames / (ms / 1_000);
+    const ratio = median(results.ours.map((figures, i) => rate(figures) / rate(results.bare[i] ?? figures)));
+    const [bareRate, oursRate] = [median(results.bare.map(rate)), median(results.ours.map(rate))];
+    const wrong = results.ours.reduce((sum, figures) => sum + figures.wrong, 0);
+    say(`bare ${Math.round(bareRate)}/s, ours ${Math.round(oursRate)}/s`);
+    report({
+      measure: "events",
+      bare: Math.round(bareRate),
+      ours: Math.round(oursRate),
+      ratio: round(ratio),
+      goal: `>= ${GOAL}`,
+      met: ratio >= GOAL && wrong === 0,
+      unit: "messages/s",
+      n: rounds,
+      subscribers: count,
+      eventsPerRound: messages,
+      bytesPerEvent: Buffer.byteLength(sample),
+      lostOrDoubled: wrong,
+      publishedPerSecond: Math.round(median(results.ours.map(({ publishMs }) => messages / (publishMs / 1_000)))),
+      gatewayMiB: mebibytes(residentBytes(gateway.pid)),
+    });
+  },
+};
+
+async function startSides(bus: BenchBus, children: AsyncDisposableStack, count: number): Promise<Sides> {
+  const start = (script: string, log: string) => children.use(startChild(script, join(bus.logDir, `${log}.log`)));
+  const publisher = start("load/publisher.ts", "publisher");
+  const node = identityOf(0);
+  await publisher.call("start", { servers: bus.servers, credential: await bus.issuer.forNode(node.id), node });
+  const ours = { publisher, subscribers: start("load/subscribers.ts", "subscribers") };
+  const bare = { server: start("bare/websocket.ts", "bare"), subscribers: start("load/subscribers.ts", "bare-subscribers") };
+  const bareUrl = await bare.server.call<string>("start");
+  await bare.subscribers.call("connect", { url: bareUrl, count } satisfies SubscriberLoad);
+  await ours.subscribers.call("connect", {
+    url: `${bus.gatewayUrl}/v1/events?filter=node-agent.%3E`,
+    token: bus.token,
+    waitFor: '"caught-up"',
+    count,
+  } satisfies SubscriberLoad);
+  return { ours, bare };
+}
+
+async function deliverOurs({ ours }: Sides, messages: number): Promise<SubscriberFigures & { publishMs: number }> {
+  const arrived = ours.subscribers.call<SubscriberFigures>("expect", messages);
+  const publishMs = await ours.publisher.call<number>("publish", messages);
+  return { ...(await arrived), publishMs };
+}
+
+async function deliverBare({ bare }: Sides, text: string, count: number): Promise<SubscriberFigures & { publishMs: number }> {
+  const arrived = bare.subscribers.call<SubscriberFigures>("expect", count);
+  await bare.server.call("broadcast", { text, count });
+  return { ...(await arrived), publishMs: 0 };
+}

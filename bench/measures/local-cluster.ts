@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The local cluster as a user starts it: time from `npm start` to "ready" with an empty data folder, and the memory of its idle node
+ * processes. The first start also has an empty compile cache, as right after `npm install`.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "@debvisor/shared/clock";
+import { freePorts } from "../../apps/lab/src/ports.ts";
+import { mebibytes, residentBytes } from "../environment/limits.ts";
+import { type RunningLab, startLab } from "../environment/lab.ts";
+import { type Measure, type MeasureContext, median, round } from "../measure.ts";
+
+const READY_GOAL_S = 6;
+const MEMORY_GOAL_MIB = 120;
+
+export const localCluster: Measure = {
+  name: "local-cluster",
+  summary: "cold npm start to ready with 3 nodes, and the memory of an idle node process",
+  async run(context) {
+    const { quick, say, report } = context;
+    const nodes = quick ? 1 : 3;
+    const starts = quick ? 1 : 3;
+    const cacheDir = mkdtempSync(join(tmpdir(), "dv-bench-cache-"));
+    const times: number[] = [];
+    const timelines: (readonly string[])[] = [];
+    try {
+      for (let i = 0; i < starts; i++) {
+        await using lab = await start(nodes, cacheDir);
+        times.push(lab.readyMs / 1_000);
+        timelines.push(lab.timeline);
+        for (const line of lab.timeline) say(line);
+        if (i === starts - 1) await memory(context, lab);
+      }
+    } finally {
+      rmSync(cacheDir, { recursive: true, force: true });
+    }
+    const [first = 0, ...later] = times;
+    report({
+      measure: "local-cluster/cold-start",
+      bare: null,
+      ours: round(first),
+      ratio: round(first / READY_GOAL_S),
+      goal: `<= ${READY_GOAL_S} s`,
+      met: first <= READY_GOAL_S,
+      unit: "s",
+      n: 1,
+      nodes,
+      withCompileCache: later.length > 0 ? round(median(later)) : null,
+      timeline: timelines[0],
+    });
+  },
+};
+
+async function start(nodes: number, cacheDir: string): Promise<RunningLab> {
+  // The launcher wants consecutive ports for the gateways; a free one and its neighbours usually are.
+  const [port = 0] = await freePorts(1);
+  return startLab({ nodes, port: Math.min(port, 64_000), cacheDir });
+}
+
+async function memory({ quick, say, report }: MeasureContext, lab: RunningLab): Promise<void> {
+  await systemClock.sleep(quick ? 2_000 : 20_000);
+  const { nodes } = await lab.status();
+  const perNode = nodes.map(({ name, pid, natsPid }) => ({
+    name,
+    nodeMiB: mebibytes(residentBytes(pid ?? undefined)),
+    natsMiB: mebibytes(residentBytes(natsPid ?? undefined)),
+  }));
+  const most = Math.max(...perNode.map(({ nodeMiB }) => nodeMiB));
+  say(perNode.map(({ name, nodeMiB, natsMiB }) => `${name}: ${nodeMiB} MiB, nats-server ${natsMiB} MiB`).join("; "));
+  report({
+    measure: "local-cluster/idle-memory",
+    bare: null,
+    ours: most,
+    ratio: round(most / MEMORY_GOAL_MIB),
+    goal: `<= ${MEMORY_GOAL_MIB} MiB resident in the largest node process`,
+    met: most <= MEMORY_GOAL_MIB,
+    unit: "MiB",
+    n: perNode.length,
+    launcherMiB: mebibytes(residentBytes(lab.pid)),
+    perNode,
+  });
+}
