@@ -39,7 +39,7 @@ export interface BenchBus extends AsyncDisposable {
  */
 const SETTINGS = {
   gateway: "rates: { read: 100000000 }\nevents: { perPrincipal: 0 }\n",
-  discovery: "mdns: false\nsuspectAfterMs: 600000\nlostAfterMs: 3600000\n",
+  discovery: "mdns: false\nsuspectAfterMs: 600000\nlostAfterMs: 3600000\ncheckEveryMs: 10000\n",
 };
 
 /** Starts the bus; takes about a second. @throws NATS_SERVER_MISSING, NATS_SERVER_FAILED */

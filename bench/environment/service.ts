@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Real services in processes of their own, started as their units start them: `services/<name>/main.ts --node-dir DIR`. */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "@debvisor/shared/clock";
@@ -8,43 +8,51 @@ import { ROOT } from "../../tools/paths.ts";
 import { lastLines, stopProcess } from "../child.ts";
 import type { BenchBus } from "./bus.ts";
 
-/** A service that runs. */
-export interface ServiceProcess extends AsyncDisposable {
-  readonly pid: number;
+/** Gateway and discovery of the bench's node; the gateway is not ready without the other. */
+export interface Services extends AsyncDisposable {
+  readonly gatewayPid: number;
+  readonly discoveryPid: number;
 }
 
 const START_LIMIT_MS = 30_000;
 
-/** Starts the gateway; resolves when it says that it is ready. @throws Error with the end of its log */
-export function startGateway(bus: BenchBus): Promise<ServiceProcess> {
-  return startService(bus, "gateway", async () => (await fetch(`${bus.gatewayUrl}/readyz`)).status === 200);
+/** Starts both; resolves when the gateway says that it is ready. @throws Error with the end of the gateway's log */
+export async function startServices(bus: BenchBus): Promise<Services> {
+  const [discovery, gateway] = [spawnService(bus, "discovery"), spawnService(bus, "gateway")];
+  const stop = async () => {
+    await Promise.all([stopProcess(discovery), stopProcess(gateway)]);
+  };
+  const deadline = systemClock.monotonic() + START_LIMIT_MS;
+  while (!(await isReady(bus.gatewayUrl))) {
+    if (gateway.exitCode !== null || discovery.exitCode !== null || systemClock.monotonic() > deadline) {
+      await stop();
+      throw new Error(`the gateway did not become ready: ${lastLines(logOf(bus, "gateway"))}`);
+    }
+    await systemClock.sleep(50);
+  }
+  return { gatewayPid: gateway.pid ?? 0, discoveryPid: discovery.pid ?? 0, [Symbol.asyncDispose]: stop };
 }
 
-/** Starts discovery; resolves when a request through the gateway finds the node. @throws Error with the end of its log */
-export function startDiscovery(bus: BenchBus, nodeId: string): Promise<ServiceProcess> {
-  const headers = { authorization: `Bearer ${bus.token}` };
-  return startService(
-    bus,
-    "discovery",
-    async () => (await fetch(`${bus.gatewayUrl}/v1/nodes/${nodeId}`, { headers })).status === 200,
-  );
+async function isReady(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(2_000) });
+    await response.body?.cancel();
+    return response.status === 200;
+  } catch {
+    return false;
+  }
 }
 
-async function startService(bus: BenchBus, name: string, isReady: () => Promise<boolean>): Promise<ServiceProcess> {
-  const logFile = join(bus.logDir, `${name}.log`);
-  const log = openSync(logFile, "a");
-  // DV_BENCH_PROFILE=gateway writes a CPU profile of that service into the working directory when it stops.
+function logOf(bus: BenchBus, name: string): string {
+  return join(bus.logDir, `${name}.log`);
+}
+
+function spawnService(bus: BenchBus, name: string): ChildProcess {
+  const log = openSync(logOf(bus, name), "a");
+  // DV_BENCH_PROFILE=gateway leaves a CPU profile of that service in the working directory when it stops.
   const profile = process.env["DV_BENCH_PROFILE"] === name ? ["--cpu-prof", "--cpu-prof-dir=."] : [];
   const main = join(ROOT, "services", name, "main.ts");
   const child = spawn(process.execPath, [...profile, main, "--node-dir", bus.nodeDir], { stdio: ["ignore", log, log] });
   closeSync(log);
-  const deadline = systemClock.monotonic() + START_LIMIT_MS;
-  while (!(await isReady().catch(() => false))) {
-    if (child.exitCode !== null || systemClock.monotonic() > deadline) {
-      await stopProcess(child);
-      throw new Error(`${name} did not become ready: ${lastLines(logFile)}`);
-    }
-    await systemClock.sleep(50);
-  }
-  return { pid: child.pid ?? 0, [Symbol.asyncDispose]: () => stopProcess(child) };
+  return child;
 }

@@ -75,7 +75,7 @@ function subscribe({ url, token, waitFor }: SubscriberLoad, index: number): Prom
       ready.resolve();
     }
     frames.take(rest);
-    socket.on("data", (chunk) => frames.take(chunk));
+    socket.on("data", (chunk: Buffer) => frames.take(chunk));
   }, ready.reject);
   return ready.promise;
 }

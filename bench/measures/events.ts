@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { type Child, startChild } from "../child.ts";
 import { type BenchBus, startBenchBus } from "../environment/bus.ts";
 import { connectionsRefused, mebibytes, residentBytes } from "../environment/limits.ts";
-import { startGateway } from "../environment/service.ts";
+import { startServices } from "../environment/service.ts";
 import type { SubscriberFigures, SubscriberLoad } from "../load/subscribers.ts";
 import { alternate, type Measure, median, round } from "../measure.ts";
 import { identityOf } from "../simulator/identity.ts";
@@ -27,7 +27,7 @@ export const events: Measure = {
     const refused = connectionsRefused(count);
     if (refused) throw new Error(refused);
     await using bus = await startBenchBus();
-    await using gateway = await startGateway(bus);
+    await using services = await startServices(bus);
     await using children = new AsyncDisposableStack();
     const sides = await startSides(bus, children, count);
     const messages = quick ? 100 : 300;
@@ -54,7 +54,7 @@ export const events: Measure = {
       bytesPerEvent: Buffer.byteLength(sample),
       lostOrDoubled: wrong,
       publishedPerSecond: Math.round(median(results.ours.map(({ publishMs }) => messages / (publishMs / 1_000)))),
-      gatewayMiB: mebibytes(residentBytes(gateway.pid)),
+      gatewayMiB: mebibytes(residentBytes(services.gatewayPid)),
     });
   },
 };

@@ -5,7 +5,7 @@ import type { BareGateway } from "../bare/gateway.ts";
 import { startChild } from "../child.ts";
 import { type BenchBus, startBenchBus } from "../environment/bus.ts";
 import { mebibytes, residentBytes } from "../environment/limits.ts";
-import { startDiscovery, startGateway } from "../environment/service.ts";
+import { startServices } from "../environment/service.ts";
 import type { RequestFigures, RequestLoad } from "../load/requests.ts";
 import { alternate, type Measure, type MeasureContext, median, round } from "../measure.ts";
 import { startFleet } from "../simulator/fleet.ts";
@@ -19,9 +19,8 @@ export const gatewayRead: Measure = {
   async run(context) {
     await using bus = await startBenchBus();
     await using fleet = await startFleet({ agents: 3, servers: bus.servers, issuer: bus.issuer, heartbeatMs: 5_000 });
-    await using gateway = await startGateway(bus);
+    await using services = await startServices(bus);
     const [id = ""] = fleet.ids;
-    await using _discovery = await startDiscovery(bus, id);
     const [metrics, node] = [`/v1/metrics?nodes=${id}`, `/v1/nodes/${id}`];
     await using bare = startChild("bare/gateway.ts", join(bus.logDir, "bare.log"));
     const bareUrl = await bare.call<string>("start", {
@@ -40,7 +39,7 @@ export const gatewayRead: Measure = {
       ["core-route", node],
     ] as const) {
       const result = await compare(context, bus, `${bareUrl}${path}`, path, run);
-      context.report({ measure: `gateway-read/${name}`, path: path.replace(id, "<id>"), ...result, gatewayMiB: mebibytes(residentBytes(gateway.pid)) });
+      context.report({ measure: `gateway-read/${name}`, path: path.replace(id, "<id>"), ...result, gatewayMiB: mebibytes(residentBytes(services.gatewayPid)) });
     }
   },
 };

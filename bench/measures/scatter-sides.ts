@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { BareScatter } from "../bare/scatter.ts";
 import { startChild } from "../child.ts";
 import type { BenchBus } from "../environment/bus.ts";
-import { startGateway } from "../environment/service.ts";
+import { startServices } from "../environment/service.ts";
 import type { FanOutFigures, FanOutLoad } from "../load/fan-out.ts";
 import { alternate, median } from "../measure.ts";
 
@@ -27,10 +27,10 @@ export interface ScatterFigures {
 
 const WARM_UPS = 3;
 
-/** Starts the gateway and the three processes around it. */
+/** Starts the services, and the processes of both sides. */
 export async function startScatterSides(bus: BenchBus): Promise<ScatterSides> {
   await using started = new AsyncDisposableStack();
-  const gateway = started.use(await startGateway(bus));
+  const services = started.use(await startServices(bus));
   const bare = started.use(startChild("bare/scatter.ts", join(bus.logDir, "bare-scatter.log")));
   const client = started.use(startChild("load/fan-out.ts", join(bus.logDir, "fan-out.log")));
   await bare.call("start", { servers: bus.servers, nodeDir: bus.nodeDir, nodeId: bus.nodeId } satisfies BareScatter);
@@ -49,7 +49,7 @@ export async function startScatterSides(bus: BenchBus): Promise<ScatterSides> {
   };
   const owned = started.move();
   return {
-    gatewayPid: gateway.pid,
+    gatewayPid: services.gatewayPid,
     compare: async (ids, rounds) => {
       for (let i = 0; i < WARM_UPS; i++) {
         await scatter(ids);

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Growing from one server to three under load, and what is left when all servers are killed (DESIGN.md 5). */
+import { assetNames, ensureStreams, laggingStreams, raiseReplicas } from "@debvisor/shared/bus/admin";
+import type { JetStreamManager } from "@nats-io/jetstream";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { type BusCluster, randomNodeId, startBusCluster } from "../../support/bus-cluster.ts";
+import { collectIds, EventPublisher } from "../../support/event-traffic.ts";
+
+const Value = z.object({ at: z.number() });
+const LIMIT = { timeout: 120_000 };
+
+async function replicas(manager: JetStreamManager): Promise<number[]> {
+  const infos = await Promise.all(assetNames().map((name) => manager.streams.info(name)));
+  return infos.map(({ config }) => config.num_replicas);
+}
+
+/** Ids of all stored events; checks that there are as many as `expected` has. */
+async function storedIds(cluster: BusCluster, expected: number): Promise<string[]> {
+  const gateway = await cluster.connectCore("gateway");
+  const reader = await collectIds(gateway, 1);
+  await expect.poll(() => reader.ids.length, { timeout: 20_000 }).toBe(expected);
+  await reader.stop();
+  return reader.ids;
+}
+
+test("one server grows to three while events are written, then all three are killed: nothing acknowledged is lost", LIMIT, async ({ annotate }) => {
+  await using cluster = await startBusCluster({ servers: 1 });
+  const { manager } = await cluster.admin();
+  const publisher = new EventPublisher(await cluster.connectNode(), randomNodeId(), 20);
+  const bucket = await (await cluster.connectCore("gateway")).bucket("dv_tokens", Value);
+  await bucket.create("before", { at: 1 });
+  await publisher.more(10);
+
+  await cluster.grow(3, { raise: false });
+  const { raised } = await raiseReplicas(manager, 3, 30_000);
+  await publisher.more(10);
+  const grownMs = Math.round(publisher.longestMs);
+
+  expect(raised.sort()).toEqual(assetNames().sort());
+  expect(new Set(await replicas(manager))).toEqual(new Set([3]));
+  expect(await laggingStreams(manager)).toEqual([]);
+  expect(await raiseReplicas(manager, 3, 30_000)).toEqual({ raised: [] });
+
+  await killAll(cluster);
+  await publisher.more(10);
+  const published = await publisher.stop();
+  await annotate(`longest wait for an acknowledgement: ${grownMs} ms while growing, ${Math.round(publisher.longestMs)} ms in all`);
+
+  expect(await storedIds(cluster, published.length)).toEqual(published);
+  expect(await bucket.get("before")).toMatchObject({ value: { at: 1 } });
+  expect(await ensureStreams(manager)).toEqual({ created: [] });
+});
+
+test("one of three servers that is stopped and comes back catches up, and the two others go on meanwhile", LIMIT, async () => {
+  await using cluster = await startBusCluster({ servers: 3 });
+  const { manager } = await cluster.admin();
+  const publisher = new EventPublisher(await cluster.connectNode(), randomNodeId());
+
+  await cluster.server(2).stop();
+  await publisher.more(50);
+  expect(await laggingStreams(manager)).toEqual(expect.arrayContaining(assetNames()));
+  await cluster.server(2).start();
+  await publisher.more(10);
+  const published = await publisher.stop();
+
+  await expect.poll(() => laggingStreams(manager).catch(() => ["unknown"]), { timeout: 30_000 }).toEqual([]);
+  expect(await storedIds(cluster, published.length)).toEqual(published);
+});
+
+/** kill -9 of every server at once; resolves when all are healthy again. */
+async function killAll(cluster: BusCluster): Promise<void> {
+  const before = cluster.servers.map((server) => ({ server, pid: server.pid }));
+  for (const { server } of before) server.kill();
+  await Promise.all(before.map(({ server, pid }) => server.recovered(pid)));
+}
