@@ -70,6 +70,10 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     rmSync(logDir, { recursive: true, force: true });
   };
   try {
+    // Before the first heartbeat, or the registry enters some of the agents itself.
+    const registered = await timed(async () => {
+      if (options.register !== false) await registerAgents(identities, { ...options, bootId });
+    });
     const connected = await timed(() =>
       Promise.all(
         chunks(issued.value, perProcess).map((specs, i) => {
@@ -80,9 +84,6 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         }),
       ),
     );
-    const registered = await timed(async () => {
-      if (options.register !== false) await registerAgents(identities, { ...options, bootId });
-    });
     return {
       ids: identities.map(({ id }) => id),
       names: identities.map(({ name }) => name),

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import { contract, event, operation, roleOf, telemetry, wireName } from "./kit.ts";
+import { contract, event, type Handlers, operation, roleOf, telemetry, wireName } from "./kit.ts";
 import { allEvents, allOperations, CONTRACTS } from "./registry.ts";
 import { isToken } from "./subjects.ts";
 
@@ -82,5 +82,19 @@ describe("the registry", () => {
   test("walks all contracts when none are given", () => {
     expect(new Set(allOperations().map(({ service }) => service)).size).toBeLessThanOrEqual(CONTRACTS.length);
     expect(allEvents().size).toBe(CONTRACTS.reduce((sum, { events }) => sum + Object.keys(events).length, 0));
+  });
+});
+
+describe("the handlers of a contract", () => {
+  test("are asked for by scope, each with its types; the type checker refuses what is missing or wrong", () => {
+    type Core = Handlers<typeof sample, "core", object>;
+    const complete: Core = { restartService: ({ service }) => ({ restarted: service.length > 0 }) };
+    const none: Handlers<typeof sample, "node", object> = {};
+    // @ts-expect-error restartService is missing
+    const missing: Core = {};
+    // @ts-expect-error the output has another shape
+    const wrong: Core = { restartService: () => ({ restarted: "yes" }) };
+
+    expect([complete, none, missing, wrong].map((handlers) => Object.keys(handlers).length)).toEqual([1, 0, 0, 1]);
   });
 });

@@ -109,8 +109,10 @@ export interface Contract {
   readonly telemetry?: Readonly<Record<string, TelemetrySpec>>;
 }
 
-/** Declares an operation; only fixes the types. */
-export function operation<I extends z.ZodObject, O extends z.ZodType>(spec: OperationSpec<I, O>): OperationSpec<I, O> {
+/** Declares an operation; only fixes the types. The scope stays a literal, or `Handlers` could not tell which ones it asks for. */
+export function operation<S extends "core" | "node", I extends z.ZodObject, O extends z.ZodType>(
+  spec: OperationSpec<I, O> & { readonly scope: S },
+): OperationSpec<I, O> & { readonly scope: S } {
   return spec;
 }
 

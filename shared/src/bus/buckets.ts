@@ -80,7 +80,7 @@ class JsonBucket<T> implements Bucket<T> {
       onReady?.();
     };
     const prefix = `$KV.${this.#name}.`;
-    return readOrdered(jetstream(this.#connection, { checkAPI: false, timeout: TIMEOUT_MS }), {
+    return readOrdered(this.#connection, {
       stream: bucketStream(this.#name),
       from: "last-per-subject",
       log: this.#log,

@@ -3,7 +3,6 @@
 import type { Contract } from "@debvisor/proto-events/kit";
 import type { BucketName } from "@debvisor/proto-events/streams";
 import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
-import { jetstream } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import { z } from "zod";
@@ -144,7 +143,7 @@ class NatsBus implements ConnectedBus {
   }
 
   readEvents: Bus["readEvents"] = ({ fromSeq, fromTimeMs, onEvent }) =>
-    readOrdered(jetstream(this.connection, { checkAPI: false, timeout: 3_000 }), {
+    readOrdered(this.connection, {
       stream: EVENT_STREAM,
       from: fromSeq !== undefined ? { seq: fromSeq } : fromTimeMs !== undefined ? { timeMs: fromTimeMs } : "new",
       log: this.#log,

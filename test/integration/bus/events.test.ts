@@ -17,8 +17,8 @@ test("an envelope published twice is stored once, with the same sequence both ti
   const gateway = await cluster.connectCore("gateway");
   const envelope = createEnvelope(nodeAgentContract, "agent.started", payload, id, { subject: id });
 
-  const first = await publishEnvelope(node.connection, envelope, undefined, cluster.log);
-  const second = await publishEnvelope(node.connection, envelope, undefined, cluster.log);
+  const first = await publishEnvelope(node.connection, envelope, { subject: id }, cluster.log);
+  const second = await publishEnvelope(node.connection, envelope, { subject: id }, cluster.log);
 
   expect(second).toBe(first);
   expect(await gateway.eventRange()).toEqual({ firstSeq: first, lastSeq: first });
