@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The bare gateway: a Fastify handler that forwards one NATS request. No authentication, validation, tracing or metrics. */
 import { rpcSubject } from "@debvisor/proto-events/subjects";
-import { connectBus } from "@debvisor/shared/bus/connect";
-import { silentLogger } from "@debvisor/shared/log";
-import { readCredential } from "@debvisor/shared/node-files";
 import Fastify from "fastify";
 import { answerParent } from "../child.ts";
+import { type BareConnection, connectBare } from "./connection.ts";
 
 /** Where to forward: `path` becomes one request to each call. */
-export interface BareGateway {
-  readonly servers: readonly string[];
-  readonly nodeDir: string;
-  readonly nodeId: string;
+export interface BareGateway extends BareConnection {
   readonly routes: readonly {
     readonly path: string;
     readonly target: string;
@@ -22,15 +17,8 @@ export interface BareGateway {
 }
 
 answerParent({
-  start: async ({ servers, nodeDir, nodeId, routes }: BareGateway): Promise<string> => {
-    const { connection } = await connectBus({
-      servers,
-      credential: readCredential(nodeDir, "gateway", `gateway-${nodeId}`),
-      origin: "core",
-      node: { id: nodeId, name: "bench-1" },
-      version: "0.1.0",
-      log: silentLogger(),
-    });
+  start: async ({ routes, ...options }: BareGateway): Promise<string> => {
+    const { connection } = await connectBare(options);
     const app = Fastify();
     for (const { path, target, service, operation, input } of routes) {
       const subject = rpcSubject(target, service, operation);

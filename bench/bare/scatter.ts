@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The bare scatter: one request to each node on raw NATS, and a count of what comes back. */
-import { inboxPrefix, rpcSubject } from "@debvisor/proto-events/subjects";
-import { connectBus } from "@debvisor/shared/bus/connect";
-import { silentLogger } from "@debvisor/shared/log";
-import { readCredential } from "@debvisor/shared/node-files";
+import { rpcSubject } from "@debvisor/proto-events/subjects";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { answerParent } from "../child.ts";
-
-/** How to connect. */
-export interface BareScatter {
-  readonly servers: readonly string[];
-  readonly nodeDir: string;
-  readonly nodeId: string;
-}
+import { type BareConnection, connectBare } from "./connection.ts";
 
 const DEADLINE_MS = 10_000;
 const BODY = new TextEncoder().encode("{}");
@@ -24,11 +15,10 @@ let round = 0;
 let onAnswer: (bytes: number) => void = () => undefined;
 
 answerParent({
-  start: async ({ servers, nodeDir, nodeId }: BareScatter) => {
-    const credential = readCredential(nodeDir, "gateway", `gateway-${nodeId}`);
-    const node = { id: nodeId, name: "bench-1" };
-    ({ connection } = await connectBus({ servers, credential, origin: "core", node, version: "0.1.0", log: silentLogger() }));
-    prefix = `${inboxPrefix(credential.user)}.bare`;
+  start: async (options: BareConnection) => {
+    const connected = await connectBare(options);
+    connection = connected.connection;
+    prefix = `${connected.inbox}.bare`;
     connection.subscribe(`${prefix}.>`, { callback: (error, message) => void (error ?? onAnswer(message.data.length)) });
     await connection.flush();
   },

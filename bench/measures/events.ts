@@ -9,7 +9,7 @@ import { type BenchBus, startBenchBus } from "../environment/bus.ts";
 import { connectionsRefused, mebibytes, residentBytes } from "../environment/limits.ts";
 import { startServices } from "../environment/service.ts";
 import type { SubscriberFigures, SubscriberLoad } from "../load/subscribers.ts";
-import { alternate, type Measure, median, round } from "../measure.ts";
+import { alternate, type Measure, type MeasureContext, median, round } from "../measure.ts";
 import { identityOf } from "../simulator/identity.ts";
 
 const GOAL = 0.7;
@@ -22,7 +22,8 @@ interface Sides {
 export const events: Measure = {
   name: "events",
   summary: "events to 1,000 WebSocket subscribers, against bare ws with the same bytes",
-  async run({ quick, say, report }) {
+  async run(context) {
+    const { quick, say, report } = context;
     const count = quick ? 50 : 1_000;
     const refused = connectionsRefused(count);
     if (refused) throw new Error(refused);
@@ -30,10 +31,10 @@ export const events: Measure = {
     await using services = await startServices(bus);
     await using children = new AsyncDisposableStack();
     const sides = await startSides(bus, children, count);
-    const messages = quick ? 100 : 300;
+    const messages = quick ? 50 : 150;
     const { sample } = await deliverOurs(sides, messages);
     await deliverBare(sides, sample, messages);
-    const rounds = quick ? 2 : 7;
+    const rounds = quick ? 2 : 5;
     const results = await alternate(rounds, () => deliverBare(sides, sample, messages), () => deliverOurs(sides, messages));
     const rate = ({ ms, frames }: SubscriberFigures) => frames / (ms / 1_000);
     const ratio = median(results.ours.map((figures, i) => rate(figures) / rate(results.bare[i] ?? figures)));
@@ -41,7 +42,7 @@ export const events: Measure = {
     const wrong = results.ours.reduce((sum, figures) => sum + figures.wrong, 0);
     say(`bare ${Math.round(bareRate)}/s, ours ${Math.round(oursRate)}/s`);
     report({
-      measure: "events",
+      measure: "events/burst",
       bare: Math.round(bareRate),
       ours: Math.round(oursRate),
       ratio: round(ratio),
@@ -56,8 +57,30 @@ export const events: Measure = {
       publishedPerSecond: Math.round(median(results.ours.map(({ publishMs }) => messages / (publishMs / 1_000)))),
       gatewayMiB: mebibytes(residentBytes(services.gatewayPid)),
     });
+    await oneAtATime(context, sides, sample, count);
   },
 };
+
+/** One event alone: no batch helps, only what a single delivery costs. From the first subscriber that has it to the last. */
+async function oneAtATime({ quick, report }: MeasureContext, sides: Sides, sample: string, count: number): Promise<void> {
+  const rounds = quick ? 5 : 25;
+  const results = await alternate(rounds, () => deliverBare(sides, sample, 1), () => deliverOurs(sides, 1));
+  const [bareMs, oursMs] = [median(results.bare.map(({ ms }) => ms)), median(results.ours.map(({ ms }) => ms))];
+  const wrong = results.ours.reduce((sum, figures) => sum + figures.wrong, 0);
+  report({
+    measure: "events/one-at-a-time",
+    bare: Math.round(count / (bareMs / 1_000)),
+    ours: Math.round(count / (oursMs / 1_000)),
+    ratio: round(bareMs / oursMs),
+    goal: `>= ${GOAL}`,
+    met: bareMs / oursMs >= GOAL && wrong === 0,
+    unit: "messages/s",
+    n: rounds,
+    subscribers: count,
+    spreadMs: { bare: round(bareMs), ours: round(oursMs) },
+    lostOrDoubled: wrong,
+  });
+}
 
 async function startSides(bus: BenchBus, children: AsyncDisposableStack, count: number): Promise<Sides> {
   const start = (script: string, log: string) => children.use(startChild(script, join(bus.logDir, `${log}.log`)));

@@ -3,11 +3,12 @@
  * The local cluster as a user starts it: time from `npm start` to "ready" with an empty data folder, and the memory of its idle node
  * processes. The first start also has an empty compile cache, as right after `npm install`.
  */
+import { randomInt } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@debvisor/shared/clock";
-import { freePorts } from "../../apps/lab/src/ports.ts";
+import { isFree } from "../../apps/lab/src/ports.ts";
 import { mebibytes, residentBytes } from "../environment/limits.ts";
 import { type RunningLab, startLab } from "../environment/lab.ts";
 import { type Measure, type MeasureContext, median, round } from "../measure.ts";
@@ -54,9 +55,15 @@ export const localCluster: Measure = {
 };
 
 async function start(nodes: number, cacheDir: string): Promise<RunningLab> {
-  // The launcher wants consecutive ports for the gateways; a free one and its neighbours usually are.
-  const [port = 0] = await freePorts(1);
-  return startLab({ nodes, port: Math.min(port, 64_000), cacheDir });
+  return startLab({ nodes, port: await freeRange(nodes), cacheDir });
+}
+
+/** First of some consecutive free ports, which the gateways want; below the range that the system hands out itself. */
+async function freeRange(count: number): Promise<number> {
+  for (let port = 12_000 + randomInt(10_000); ; port += count) {
+    const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(port + i)));
+    if (free.every(Boolean)) return port;
+  }
 }
 
 async function memory({ quick, say, report }: MeasureContext, lab: RunningLab): Promise<void> {

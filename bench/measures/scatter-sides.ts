@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The two sides of a fan-out measure, each in its own process: a bare scatter, and the same nodes through REST. */
 import { join } from "node:path";
-import type { BareScatter } from "../bare/scatter.ts";
+import type { BareConnection } from "../bare/connection.ts";
 import { startChild } from "../child.ts";
 import type { BenchBus } from "../environment/bus.ts";
 import { startServices } from "../environment/service.ts";
@@ -33,7 +33,7 @@ export async function startScatterSides(bus: BenchBus): Promise<ScatterSides> {
   const services = started.use(await startServices(bus));
   const bare = started.use(startChild("bare/scatter.ts", join(bus.logDir, "bare-scatter.log")));
   const client = started.use(startChild("load/fan-out.ts", join(bus.logDir, "fan-out.log")));
-  await bare.call("start", { servers: bus.servers, nodeDir: bus.nodeDir, nodeId: bus.nodeId } satisfies BareScatter);
+  await bare.call("start", { servers: bus.servers, nodeDir: bus.nodeDir, nodeId: bus.nodeId } satisfies BareConnection);
   const scatter = async (ids: readonly string[]) => {
     const { ms, answers, bytes } = await bare.call<{ ms: number; answers: number; bytes: number }>("scatter", ids);
     if (answers !== ids.length) throw new Error(`the bare scatter got ${answers} of ${ids.length} answers`);

@@ -10,7 +10,7 @@ interface SeenEvent {
 }
 
 async function nodeEvents(lab: LocalCluster, name: string): Promise<string[]> {
-  const { stdout } = await lab.dvctl("events", "follow", "--filter", "discovery.node.*", "--since", "1", "--until-caught-up", "--format", "json");
+  const { stdout } = await lab.dvctl("events", "follow", "--filter", "discovery.node.*", "--since", "0", "--until-caught-up", "--format", "json");
   const events = stdout.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line) as SeenEvent);
   return events.filter(({ data }) => data.name === name).map(({ type }) => type.replace("discovery.node.", "")).filter((fact) => fact !== "updated");
 }

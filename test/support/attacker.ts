@@ -5,7 +5,7 @@ import { errors, type NatsConnection } from "@nats-io/nats-core";
 /** Publishes to each subject and returns those that the server refused. */
 export async function deniedPublishes(connection: NatsConnection, subjects: readonly string[]): Promise<string[]> {
   const refused = new Set<string>();
-  const status = connection.status();
+  const status = connection.status() as ReturnType<NatsConnection["status"]> & { stop(): void };
   const watching = (async () => {
     for await (const event of status) {
       const error = event.type === "error" ? event.error : undefined;
@@ -35,7 +35,8 @@ export async function deniedSubscriptions(connection: NatsConnection, subjects: 
 export function listen(connection: NatsConnection, subject: string): string[] {
   const heard: string[] = [];
   connection.subscribe(subject, {
-    callback: (error, message) => heard.push(error ? `refused: ${error.message}` : `${message.subject} ${message.string()}`),
+    callback: (error, message) =>
+      void heard.push(error ? `refused: ${error.message}` : `${message.subject} ${message.string()}`),
   });
   return heard;
 }

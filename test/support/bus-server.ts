@@ -56,7 +56,8 @@ export function busServer(options: MemberOptions): BusServer {
     recovered: async (pid, patienceMs = 30_000) => {
       const deadline = performance.now() + patienceMs;
       while (member.pid === pid || !(await isHealthy(settings.monitorPort))) {
-        if (performance.now() > deadline) throw new Error(`${settings.serverName} did not come back in ${patienceMs} ms`);
+        if (performance.now() > deadline)
+          throw new Error(`${settings.serverName} did not come back in ${patienceMs} ms`);
         await new Promise((resolve) => setTimeout(resolve, 25));
       }
     },

@@ -44,7 +44,12 @@ export class EventPublisher {
     for (let pid = 1; !this.#stopped; pid++) {
       const startedAt = performance.now();
       const options = { subject: this.#node, patienceMs: 60_000 };
-      const { envelope } = await this.#bus.publishEvent(nodeAgentContract, "agent.started", { ...payload, pid }, options);
+      const { envelope } = await this.#bus.publishEvent(
+        nodeAgentContract,
+        "agent.started",
+        { ...payload, pid },
+        options,
+      );
       this.longestMs = Math.max(this.longestMs, performance.now() - startedAt);
       this.acknowledged.push(envelope.id);
       await new Promise((resolve) => setTimeout(resolve, this.#pauseMs));

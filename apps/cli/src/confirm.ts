@@ -64,9 +64,20 @@ export function planLines(plan: Plan): readonly string[] {
   ];
 }
 
-/* Undefined after Ctrl-C, which the prompt reads as a key. */
+/*
+ * A plain line instead of @clack/prompts, which draws one character per line on a terminal that reports no width, as serial
+ * consoles do (seen with 1.9.0). Undefined after Ctrl-C; the end of input is an empty answer.
+ */
 async function ask({ stdin, stderr }: NonNullable<Call["terminal"]>): Promise<string | undefined> {
-  const { isCancel, text } = await import("@clack/prompts");
-  const answer = await text({ message: "Type yes to go on", input: stdin, output: stderr });
-  return isCancel(answer) ? undefined : answer.trim();
+  const { createInterface } = await import("node:readline");
+  const lines = createInterface({ input: stdin, output: stderr, terminal: true });
+  try {
+    return await new Promise((resolve) => {
+      lines.once("SIGINT", () => resolve(undefined));
+      lines.once("close", () => resolve(""));
+      lines.question("Type yes to go on: ", (answer) => resolve(answer.trim()));
+    });
+  } finally {
+    lines.close();
+  }
 }

@@ -95,7 +95,7 @@ class LabNodeProcess {
   /** Resolves when services can connect. For one that joins others that is at once: it uses their servers meanwhile. */
   async #startBus(membership: Membership): Promise<void> {
     this.#started = true;
-    const member = memberFromFiles(this.#dir, this.#node, membership, this.#nats, this.#log);
+    const member = memberFromFiles(this.#dir, this.#node, membership, this.#nats, this.#log, () => this.#reportState());
     this.#member = member;
     if (!member) return;
     const alone = member.settings.routes.length <= 1;

@@ -66,6 +66,8 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
         pingInterval: 5_000,
         maxPingOut: 2,
         noRandomize: true,
+        // A stack trace made for every request that never fails costs 5 % of the gateway.
+        noAsyncTraces: true,
       });
     } catch (error) {
       if (systemClock.monotonic() >= deadline) throw new DvError("BUS_UNAVAILABLE", `The bus does not answer at ${options.servers.join(", ")}.`, { cause: error });

@@ -61,7 +61,8 @@ class OrderedReader {
   }
 
   async run(): Promise<void> {
-    const status = this.#connection.status();
+    // The library's type leaves out how to end it, and it would live as long as the connection.
+    const status = this.#connection.status() as AsyncIterable<{ type: string }> & { stop(): void };
     void this.#followConnection(status);
     while (!this.#signal.aborted) {
       this.#broken = brokenPromise();

@@ -5,7 +5,14 @@ import { type Membership, type NodeFile, nodePaths, readCredential } from "../no
 import { BusMember } from "./member.ts";
 
 /** The member of a server node; undefined on a worker, which has no nats-server. @throws DATA_FOLDER_CORRUPT */
-export function memberFromFiles(dir: string, node: NodeFile, membership: Membership, binary: string, log: Logger): BusMember | undefined {
+export function memberFromFiles(
+  dir: string,
+  node: NodeFile,
+  membership: Membership,
+  binary: string,
+  log: Logger,
+  onStart?: (pid: number) => void,
+): BusMember | undefined {
   if (!membership.server) return undefined;
   const { helperPorts, ...server } = membership.server;
   return new BusMember({
@@ -15,6 +22,7 @@ export function memberFromFiles(dir: string, node: NodeFile, membership: Members
     systemCredential: readCredential(dir, "system", `system-${node.id}`),
     helperPorts,
     log,
+    ...(onStart ? { onStart } : {}),
   });
 }
 

@@ -23,6 +23,8 @@ export interface MemberOptions {
   /** Three free ports for the short-lived helper (client, cluster, monitor). */
   readonly helperPorts: readonly [number, number, number];
   readonly log: Logger;
+  /** Called whenever a nats-server process was started, the first one included. */
+  readonly onStart?: (pid: number) => void;
 }
 
 /** Longest time for the first server to become a cluster of one. Measured: 0.6 s. */
@@ -147,6 +149,7 @@ export class BusMember {
     const server = startNatsProcess({ binary: this.#options.binary, dir: this.#options.dir, name: "nats-server" }, settings);
     const startedAt = systemClock.monotonic();
     this.#server = server;
+    this.#options.onStart?.(server.pid);
     void server.exited.then(async ({ code, signal }) => {
       if (this.#stopping || this.#server !== server) return;
       this.#options.log.error({ code, signal, wait: this.#restartWait }, "nats-server ended; it is started again");

@@ -31,11 +31,16 @@ beforeAll(async () => {
   node = await cluster().connectNode(victim);
   gateway = await cluster().connectCore("gateway");
   discovery = await cluster().connectCore("discovery");
-  const record = (contract: { operations: object }) =>
-    Object.fromEntries(Object.keys(contract.operations).map((name) => [name, () => (done.push(name), name)])) as never;
+  const record = ({ operations }: { operations: object }) =>
+    Object.fromEntries(Object.keys(operations).map((name) => [name, () => carryOut(name)])) as never;
   await node.serve(nodeAgentContract, "node", record(nodeAgentContract));
   await discovery.serve(discoveryContract, "core", record(discoveryContract));
 });
+
+function carryOut(name: string): string {
+  done.push(name);
+  return name;
+}
 
 /** Every event that the stream holds after `seq`. */
 async function eventsAfter(seq: number): Promise<{ origin: string; json: string }[]> {
@@ -53,7 +58,8 @@ async function eventsAfter(seq: number): Promise<{ origin: string; json: string 
   return events;
 }
 
-const settled = () => allDelivered(attacker, () => gateway.eventRange(), [node.connection, gateway.connection, discovery.connection]);
+const settled = () =>
+  allDelivered(attacker, () => gateway.eventRange(), [node.connection, gateway.connection, discovery.connection]);
 
 const TARGETS: readonly [string, () => string][] = [
   ["an operation of another node", () => rpcSubject(victim, "node-agent", "get-facts")],
@@ -86,7 +92,9 @@ test.for(TARGETS)("a reply subject that points at %s has no effect there", async
 
   expect(done.slice(executed)).toEqual([]);
   expect({ inbox, requests, telemetry }).toEqual({ inbox: [], requests: [], telemetry: [] });
-  expect((await eventsAfter(before)).map(({ origin }) => origin)).toEqual((await gateway.eventRange()).lastSeq > before ? [evil] : []);
+  expect((await eventsAfter(before)).map(({ origin }) => origin)).toEqual(
+    (await gateway.eventRange()).lastSeq > before ? [evil] : [],
+  );
   await watch.stop();
 });
 
@@ -109,7 +117,11 @@ test("an acknowledgement that a node aims at a neighbour's operation is dropped 
 });
 
 test("a node cannot publish telemetry or events under another's name", async () => {
-  const forged = [victim, "core"].flatMap((origin) => [telemetrySubject(origin, "node-agent", "heartbeat"), eventSubject(origin, STARTED), eventSubject(origin, LOST)]);
+  const forged = [victim, "core"].flatMap((origin) => [
+    telemetrySubject(origin, "node-agent", "heartbeat"),
+    eventSubject(origin, STARTED),
+    eventSubject(origin, LOST),
+  ]);
   const before = (await gateway.eventRange()).lastSeq;
   const telemetry: string[] = [];
   const watch = gateway.onTelemetry("node-agent", "heartbeat", ({ origin }) => telemetry.push(origin));

@@ -31,7 +31,9 @@ test("of many writers of one revision exactly one wins", async () => {
 
   for (const ttl of [{}, { ttlSeconds: 60 }]) {
     const current = (await first?.get("race"))?.revision ?? revision;
-    const results = await Promise.allSettled(buckets.map((bucket, index) => bucket.update("race", { text: String(index) }, current, ttl)));
+    const results = await Promise.allSettled(
+      buckets.map((bucket, index) => bucket.update("race", { text: String(index) }, current, ttl)),
+    );
 
     const lost = results.filter((result) => result.status === "rejected");
     expect(lost.map(({ reason }) => (reason as { code: string }).code)).toEqual(Array(4).fill("CONFLICT"));
@@ -91,11 +93,15 @@ test("a bucket keeps its entries and a watcher goes on when the server is killed
   cluster.server(0).kill();
   await cluster.server(0).recovered(pid);
 
-  await expect.poll(() => bucket.get("kept").catch(() => "unavailable"), { timeout: 15_000 }).toEqual({ key: "kept", value: { text: "before" }, revision });
+  await expect
+    .poll(() => bucket.get("kept").catch(() => "unavailable"), { timeout: 15_000 })
+    .toEqual({ key: "kept", value: { text: "before" }, revision });
   await bucket.update("kept", { text: "after" }, revision);
   await expect.poll(() => kept.map(({ entry }) => entry?.value.text), { timeout: 15_000 }).toEqual(["before", "after"]);
   // Its time to live goes on over the restart.
-  await expect.poll(() => short.map(({ entry }) => entry?.value.text), { timeout: 15_000 }).toEqual(["goes", undefined]);
+  await expect
+    .poll(() => short.map(({ entry }) => entry?.value.text), { timeout: 15_000 })
+    .toEqual(["goes", undefined]);
 });
 
 /** Changes of one key, collected from now on; returns after the first pass. */

@@ -75,7 +75,9 @@ async function ask(targets: readonly string[], timeoutMs = DEADLINE_MS) {
   return { list, ms: performance.now() - startedAt };
 }
 
-test(`${NODES} nodes, many of them odd, are counted exactly in each of ${ROUNDS} rounds`, { timeout: 10 * 60_000 }, async () => {
+test(`${NODES} nodes, many of them odd, are counted exactly in each of ${ROUNDS} rounds`, {
+  timeout: 10 * 60_000,
+}, async () => {
   const expected = ids.map((id) => [id, behaviour.get(id)?.status ?? "ok", behaviour.get(id)?.code]).sort();
 
   for (let round = 0; round < ROUNDS; round++) {
@@ -122,7 +124,9 @@ test("an answer after the deadline is dropped and counted as surplus, in this sc
   });
   await node.connection.flush();
 
-  const first = await Array.fromAsync(scatterer.send([id], SERVICE, WIRE, {}, { timeoutMs: 60, output: Output }).answers);
+  const first = await Array.fromAsync(
+    scatterer.send([id], SERVICE, WIRE, {}, { timeoutMs: 60, output: Output }).answers,
+  );
   const second = scatterer.send([id], SERVICE, WIRE, {}, { timeoutMs: 5_000, output: Output });
   (await late.promise).respond(good("late"));
   const secondAnswers = await Array.fromAsync(second.answers);
@@ -151,5 +155,7 @@ test("a request that is larger than a message may be is refused for every target
 
   const answers = await Array.fromAsync(scatter.answers);
 
-  expect(answers.map(({ status, error }) => [status, error?.code])).toEqual(ids.map(() => ["refused", "REQUEST_TOO_LARGE"]));
+  expect(answers.map(({ status, error }) => [status, error?.code])).toEqual(
+    ids.map(() => ["refused", "REQUEST_TOO_LARGE"]),
+  );
 });

@@ -28,7 +28,9 @@ test("nobody connects without a credential, nor with one of another authority", 
   const authenticator = credsAuthenticator(new TextEncoder().encode(foreign.creds));
 
   await expect(connect({ servers, reconnect: false })).rejects.toThrow(/authorization/i);
-  await expect(connect({ servers, reconnect: false, user: "route", pass: cluster().routePassword })).rejects.toThrow(/authorization/i);
+  await expect(connect({ servers, reconnect: false, user: "route", pass: cluster().routePassword })).rejects.toThrow(
+    /authorization/i,
+  );
   await expect(connect({ servers, reconnect: false, authenticator })).rejects.toThrow(/authorization/i);
 });
 
@@ -50,7 +52,14 @@ function greetRoute(route: string, greeting: object): Promise<string> {
     let text = "";
     socket.setEncoding("utf8");
     socket.once("data", () => {
-      const hello = { verbose: false, pedantic: false, tls_required: false, name: "stranger", cluster: "test", ...greeting };
+      const hello = {
+        verbose: false,
+        pedantic: false,
+        tls_required: false,
+        name: "stranger",
+        cluster: "test",
+        ...greeting,
+      };
       socket.write(`CONNECT ${JSON.stringify(hello)}\r\nPING\r\n`);
     });
     socket.on("data", (chunk) => {

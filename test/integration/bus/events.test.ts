@@ -28,7 +28,8 @@ test("a reader starts at a sequence, at a time or with what comes next", async (
   await using cluster = await startBusCluster({ servers: 1 });
   const node = await cluster.connectNode(id);
   const gateway = await cluster.connectCore("gateway");
-  const publish = async () => (await node.publishEvent(nodeAgentContract, "agent.started", payload, { subject: id })).envelope.id;
+  const publish = async () =>
+    (await node.publishEvent(nodeAgentContract, "agent.started", payload, { subject: id })).envelope.id;
   expect(await gateway.eventRange()).toEqual({ firstSeq: 1, lastSeq: 0 });
   const early = [await publish(), await publish(), await publish()];
   const startedAt = Date.now() + 1;
@@ -46,31 +47,43 @@ test("a reader starts at a sequence, at a time or with what comes next", async (
   await Promise.all([next.stop(), second.stop(), byTime.stop()]);
 });
 
-test("a lone server that is killed comes back by itself, and no event is lost or doubled", LIMIT, async ({ annotate }) => {
-  await using cluster = await startBusCluster({ servers: 1 });
+test(
+  "a lone server that is killed comes back by itself, and no event is lost or doubled",
+  LIMIT,
+  async ({ annotate }) => {
+    await using cluster = await startBusCluster({ servers: 1 });
 
-  const longest = await publishOverKills(cluster, SOAK ? 50 : 3, () => 0);
+    const longest = await publishOverKills(cluster, SOAK ? 50 : 3, () => 0);
 
-  await annotate(`longest wait for an acknowledgement: ${Math.round(longest)} ms`);
-  expect(longest).toBeLessThan(15_000);
-});
+    await annotate(`longest wait for an acknowledgement: ${Math.round(longest)} ms`);
+    expect(longest).toBeLessThan(15_000);
+  },
+);
 
-test("no event is lost or doubled when the server that leads the stream of three is killed", LIMIT, async ({ annotate }) => {
-  await using cluster = await startBusCluster({ servers: 3 });
-  const { manager } = await cluster.admin();
+test(
+  "no event is lost or doubled when the server that leads the stream of three is killed",
+  LIMIT,
+  async ({ annotate }) => {
+    await using cluster = await startBusCluster({ servers: 3 });
+    const { manager } = await cluster.admin();
 
-  const longest = await publishOverKills(cluster, SOAK ? 50 : 2, async () => {
-    const { cluster: group } = await manager.streams.info("DV_EVENTS");
-    return cluster.servers.findIndex(({ name }) => name === group?.leader);
-  });
+    const longest = await publishOverKills(cluster, SOAK ? 50 : 2, async () => {
+      const { cluster: group } = await manager.streams.info("DV_EVENTS");
+      return cluster.servers.findIndex(({ name }) => name === group?.leader);
+    });
 
-  await annotate(`longest wait for an acknowledgement: ${Math.round(longest)} ms`);
-  // Losing the leader takes 4 to 7 s (DESIGN.md 5); the rest is for a busy machine.
-  expect(longest).toBeLessThan(20_000);
-});
+    await annotate(`longest wait for an acknowledgement: ${Math.round(longest)} ms`);
+    // Losing the leader takes 4 to 7 s (DESIGN.md 5); the rest is for a busy machine.
+    expect(longest).toBeLessThan(20_000);
+  },
+);
 
 /** Publishes and reads on while servers are killed; returns the longest time that an event took. */
-async function publishOverKills(cluster: BusCluster, kills: number, choose: () => number | Promise<number>): Promise<number> {
+async function publishOverKills(
+  cluster: BusCluster,
+  kills: number,
+  choose: () => number | Promise<number>,
+): Promise<number> {
   const publisher = new EventPublisher(await cluster.connectNode(id), id);
   const gateway = await cluster.connectCore("gateway");
   const fromStart = await collectIds(gateway, 1);

@@ -66,7 +66,9 @@ test("a lease that is given back passes to another at once, and never to two", a
   expect(rivals.overlaps).toEqual([]);
 });
 
-test("no two hold a lease at once while the server is killed again and again, and one holds it afterwards", { timeout: SOAK ? 50 * 60_000 : 60_000 }, async () => {
+test("no two hold a lease at once while the server is killed again and again, and one holds it afterwards", {
+  timeout: SOAK ? 50 * 60_000 : 60_000,
+}, async () => {
   await using cluster = await startBusCluster({ servers: 1 });
   await using rivals = await startRivals(cluster);
 

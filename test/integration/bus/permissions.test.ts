@@ -3,10 +3,18 @@
  * Who may say and hear what (RULES.md 15): one list of subjects, one line per identity that says which of them it may use.
  * Every other one must be refused by a real server.
  */
-import { auditSubject, eventSubject, inboxPrefix, rpcSubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
-import type { Credential } from "@debvisor/shared/bus/trust";
+
 import { discoveryContract } from "@debvisor/proto-events/discovery";
 import { gatewayContract } from "@debvisor/proto-events/gateway";
+import {
+  auditSubject,
+  eventSubject,
+  inboxPrefix,
+  rpcSubject,
+  SUBJECT_FILTERS,
+  telemetrySubject,
+} from "@debvisor/proto-events/subjects";
+import type { Credential } from "@debvisor/shared/bus/trust";
 import { expect, test, vi } from "vitest";
 import { deniedPublishes, deniedSubscriptions } from "../../support/attacker.ts";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
@@ -38,24 +46,81 @@ const requests = (target: string, ...services: string[]) => services.map((servic
 
 /** Everything that anybody may publish, and what nobody may. */
 const PUBLISH = [
-  ...[own, other, "core"].flatMap((origin) => [eventSubject(origin, STARTED), eventSubject(origin, "discovery.node.lost"), eventSubject(origin, "gateway.token.created"), telemetrySubject(origin, "node-agent", "heartbeat"), auditSubject(origin)]),
+  ...[own, other, "core"].flatMap((origin) => [
+    eventSubject(origin, STARTED),
+    eventSubject(origin, "discovery.node.lost"),
+    eventSubject(origin, "gateway.token.created"),
+    telemetrySubject(origin, "node-agent", "heartbeat"),
+    auditSubject(origin),
+  ]),
   ...requests(own, "node-agent"),
   ...requests(other, "node-agent"),
   ...requests("core", "discovery", "gateway"),
   ...reads(...STREAMS),
   ...writes(...BUCKETS),
-  ...["CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE", "LEADER.STEPDOWN", "PEER.REMOVE"].flatMap(administers),
-  ...["$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.c"],
+  ...[
+    "CREATE",
+    "UPDATE",
+    "DELETE",
+    "PURGE",
+    "SNAPSHOT",
+    "RESTORE",
+    "MSG.DELETE",
+    "LEADER.STEPDOWN",
+    "PEER.REMOVE",
+  ].flatMap(administers),
+  ...[
+    "$JS.API.STREAM.CREATE.OTHER",
+    "$JS.API.STREAM.NAMES",
+    "$JS.API.STREAM.LIST",
+    "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.c",
+  ],
   ...["$JS.API.INFO", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.X"],
-  ...["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.SERVER.X.RELOAD"],
+  ...[
+    "$SYS.REQ.CLAIMS.UPDATE",
+    "$SYS.REQ.CLAIMS.DELETE",
+    "$SYS.REQ.SERVER.PING.JSZ",
+    "$SYS.REQ.SERVER.PING",
+    "$SYS.REQ.ACCOUNT.PING.CONNZ",
+    "$SYS.REQ.SERVER.X.RELOAD",
+  ],
   ...["$SRV.PING", "$SRV.STATS", "$SRV.INFO.node-agent"],
   ...[`${inboxPrefix(other)}.x.y`, "_INBOX.x.y", "_R_.x.y", "anything", "debvisor.anything"],
 ];
 const SUBSCRIBE = [
-  ...[own, other].flatMap((node) => [SUBJECT_FILTERS.rpcOf(node), rpcSubject(node, "node-agent", "get-facts"), SUBJECT_FILTERS.eventsOf(node), SUBJECT_FILTERS.telemetryOf(node), auditSubject(node)]),
+  ...[own, other].flatMap((node) => [
+    SUBJECT_FILTERS.rpcOf(node),
+    rpcSubject(node, "node-agent", "get-facts"),
+    SUBJECT_FILTERS.eventsOf(node),
+    SUBJECT_FILTERS.telemetryOf(node),
+    auditSubject(node),
+  ]),
   ...["discovery", "gateway"].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
-  ...[SUBJECT_FILTERS.rpcOf("core"), SUBJECT_FILTERS.eventsOf("core"), SUBJECT_FILTERS.allRpc, SUBJECT_FILTERS.allEvents, SUBJECT_FILTERS.allTelemetry, SUBJECT_FILTERS.allAudit],
-  ...[`${inboxPrefix(other)}.>`, "_INBOX.>", "_INBOX_*.>", "_R_.>", "*", ">", "*.>", "$JS.>", "$JS.API.>", "$JS.EVENT.>", "$KV.>", "$KV.dv_tokens.>", "$SYS.>", "$SYS.ACCOUNT.>", "$SRV.>"],
+  ...[
+    SUBJECT_FILTERS.rpcOf("core"),
+    SUBJECT_FILTERS.eventsOf("core"),
+    SUBJECT_FILTERS.allRpc,
+    SUBJECT_FILTERS.allEvents,
+    SUBJECT_FILTERS.allTelemetry,
+    SUBJECT_FILTERS.allAudit,
+  ],
+  ...[
+    `${inboxPrefix(other)}.>`,
+    "_INBOX.>",
+    "_INBOX_*.>",
+    "_R_.>",
+    "*",
+    ">",
+    "*.>",
+    "$JS.>",
+    "$JS.API.>",
+    "$JS.EVENT.>",
+    "$KV.>",
+    "$KV.dv_tokens.>",
+    "$SYS.>",
+    "$SYS.ACCOUNT.>",
+    "$SRV.>",
+  ],
   ...SERVICE_PROTOCOL,
 ];
 
@@ -105,13 +170,23 @@ const IDENTITIES: readonly Identity[] = [
   {
     name: "the stream administrator",
     credential: () => cluster().issuer.forStreamAdmin(own),
-    publish: [...["CREATE", "UPDATE", "INFO"].flatMap(administers), "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"],
+    publish: [
+      ...["CREATE", "UPDATE", "INFO"].flatMap(administers),
+      "$JS.API.INFO",
+      "$JS.API.STREAM.NAMES",
+      "$JS.API.STREAM.LIST",
+    ],
     subscribe: [],
   },
   {
     name: "the system user",
     credential: () => cluster().issuer.forSystem(own),
-    publish: ["$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.SERVER.PING.JSZ"],
+    publish: [
+      "$JS.API.SERVER.REMOVE",
+      "$JS.API.META.LEADER.STEPDOWN",
+      "$SYS.REQ.CLAIMS.UPDATE",
+      "$SYS.REQ.SERVER.PING.JSZ",
+    ],
     subscribe: [],
   },
 ];
@@ -137,15 +212,18 @@ test.for(IDENTITIES)("$name publishes only what its line of the table says", asy
   expect(unique(PUBLISH).filter((subject) => !denied.includes(subject))).toEqual(inOrderOf(PUBLISH, publish));
 });
 
-test.for(IDENTITIES)("$name hears only its inbox and what its line of the table says", async ({ credential, subscribe }) => {
-  const made = await credential();
-  const connection = await cluster().connectBare(made);
+test.for(IDENTITIES)(
+  "$name hears only its inbox and what its line of the table says",
+  async ({ credential, subscribe }) => {
+    const made = await credential();
+    const connection = await cluster().connectBare(made);
 
-  const denied = await deniedSubscriptions(connection, unique(SUBSCRIBE));
+    const denied = await deniedSubscriptions(connection, unique(SUBSCRIBE));
 
-  expect(unique(SUBSCRIBE).filter((subject) => !denied.includes(subject))).toEqual(inOrderOf(SUBSCRIBE, subscribe));
-  expect(await deniedSubscriptions(connection, [`${inboxPrefix(made.user)}.>`])).toEqual([]);
-});
+    expect(unique(SUBSCRIBE).filter((subject) => !denied.includes(subject))).toEqual(inOrderOf(SUBSCRIBE, subscribe));
+    expect(await deniedSubscriptions(connection, [`${inboxPrefix(made.user)}.>`])).toEqual([]);
+  },
+);
 
 function unique(list: readonly string[]): string[] {
   return [...new Set(list)];

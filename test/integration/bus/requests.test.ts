@@ -117,7 +117,9 @@ test("a node that is not there is UNAVAILABLE in less than 50 ms", async () => {
 
   for (let i = 0; i < 10; i++) {
     const startedAt = performance.now();
-    await expect(gateway.request(randomNodeId(), echo, "run", { text: "a" })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(gateway.request(randomNodeId(), echo, "run", { text: "a" })).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+    });
     times.push(performance.now() - startedAt);
   }
 
@@ -128,7 +130,9 @@ test("a node that is not there is UNAVAILABLE in less than 50 ms", async () => {
 test("a node that does not answer in time is TIMEOUT", async () => {
   const { id, release } = await startEcho();
 
-  await expect(gateway.request(id, echo, "wait", { text: "a" }, { timeoutMs: 100 })).rejects.toMatchObject({ code: "TIMEOUT" });
+  await expect(gateway.request(id, echo, "wait", { text: "a" }, { timeoutMs: 100 })).rejects.toMatchObject({
+    code: "TIMEOUT",
+  });
   release();
 });
 
@@ -147,10 +151,14 @@ test("stopping a service answers what is under way and takes no more", async () 
 
 test("a service that works on 1,024 requests refuses more at once and answers all", async () => {
   const { id, release, waiting } = await startEcho();
-  const accepted = Array.from({ length: 1_024 }, () => gateway.request(id, echo, "wait", { text: "a" }, { timeoutMs: 30_000 }));
+  const accepted = Array.from({ length: 1_024 }, () =>
+    gateway.request(id, echo, "wait", { text: "a" }, { timeoutMs: 30_000 }),
+  );
   await expect.poll(waiting, { timeout: 10_000 }).toBe(1_024);
 
-  await expect(gateway.request(id, echo, "wait", { text: "a" }, { timeoutMs: 30_000 })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  await expect(gateway.request(id, echo, "wait", { text: "a" }, { timeoutMs: 30_000 })).rejects.toMatchObject({
+    code: "UNAVAILABLE",
+  });
   release();
 
   expect(await Promise.all(accepted)).toHaveLength(1_024);
@@ -164,38 +172,78 @@ test("$SRV lists every instance with its node and its counts", async () => {
   const listed = await gateway.instances(300);
 
   const of = (id: string) => listed.find(({ metadata }) => metadata["node"] === id);
-  expect(of(one.id)).toMatchObject({ service: "echo", requests: 2, errors: 1, version: "0.1.0", metadata: { part: "node" } });
+  expect(of(one.id)).toMatchObject({
+    service: "echo",
+    requests: 2,
+    errors: 1,
+    version: "0.1.0",
+    metadata: { part: "node" },
+  });
   expect(of(two.id)).toMatchObject({ service: "echo", requests: 0 });
 });
 
 const anyBody = fc.oneof(
   fc.uint8Array({ maxLength: 200 }),
   fc.json({ maxDepth: 4 }).map((text) => new TextEncoder().encode(text)),
-  fc.dictionary(fc.constantFrom("node", "filter", "sort", "limit", "cursor", "reason", "id", "name", "seconds", "__proto__", "quick"), fc.anything({ maxDepth: 1 })).map((value) => new TextEncoder().encode(toJson(value))),
+  fc
+    .dictionary(
+      fc.constantFrom(
+        "node",
+        "filter",
+        "sort",
+        "limit",
+        "cursor",
+        "reason",
+        "id",
+        "name",
+        "seconds",
+        "__proto__",
+        "quick",
+      ),
+      fc.anything({ maxDepth: 1 }),
+    )
+    .map((value) => new TextEncoder().encode(toJson(value))),
 );
 
-test.for(operationsToFuzz())("random bytes as a request for %s are always answered", async ([, served, scope, name]) => {
-  const id = randomNodeId();
-  const service = served.service;
-  const credential = scope === "node" ? await cluster().issuer.forNode(id) : await cluster().issuer.forCore(service, id, [served]);
-  const bus = await cluster().connect({ credential, origin: scope === "node" ? id : "core", node: { id, name: "n" } });
-  const handlers = Object.fromEntries(Object.keys(served.operations).map((key) => [key, (input: unknown) => ({ input: typeof input })]));
-  const running = await bus.serve(served, scope, handlers as never);
-  const subject = rpcSubject(scope === "node" ? id : "core", service, wireName(name));
+test.for(operationsToFuzz())(
+  "random bytes as a request for %s are always answered",
+  async ([, served, scope, name]) => {
+    const id = randomNodeId();
+    const service = served.service;
+    const credential =
+      scope === "node" ? await cluster().issuer.forNode(id) : await cluster().issuer.forCore(service, id, [served]);
+    const bus = await cluster().connect({
+      credential,
+      origin: scope === "node" ? id : "core",
+      node: { id, name: "n" },
+    });
+    const handlers = Object.fromEntries(
+      Object.keys(served.operations).map((key) => [key, (input: unknown) => ({ input: typeof input })]),
+    );
+    const running = await bus.serve(served, scope, handlers as never);
+    const subject = rpcSubject(scope === "node" ? id : "core", service, wireName(name));
 
-  await fc.assert(
-    fc.asyncProperty(anyBody, async (body) => {
-      const reply = (await gateway.connection.request(subject, body, { timeout: 3_000 })).json<{ ok: boolean; error?: unknown }>();
-      const error = reply.ok ? undefined : WireError.parse(reply.error);
-      expect([undefined, "INVALID_ARGUMENT"]).toContain(error?.code);
-    }),
-    { numRuns: process.env["DV_SOAK"] === "1" ? 5_000 : 100 },
-  );
-  await running.stop();
-});
+    await fc.assert(
+      fc.asyncProperty(anyBody, async (body) => {
+        const reply = (await gateway.connection.request(subject, body, { timeout: 3_000 })).json<{
+          ok: boolean;
+          error?: unknown;
+        }>();
+        const error = reply.ok ? undefined : WireError.parse(reply.error);
+        expect([undefined, "INVALID_ARGUMENT"]).toContain(error?.code);
+      }),
+      { numRuns: process.env["DV_SOAK"] === "1" ? 5_000 : 100 },
+    );
+    await running.stop();
+  },
+);
 
 function operationsToFuzz(): (readonly [string, Contract, "core" | "node", string])[] {
-  return CONTRACTS.flatMap((served) => Object.entries(served.operations).map(([name, { scope }]) => [`${served.service} ${name}`, served, scope, name] as const));
+  return CONTRACTS.flatMap((served) =>
+    Object.entries(served.operations).map(
+      ([name, { scope }]) => [`${served.service} ${name}`, served, scope, name] as const,
+    ),
+  );
 }
 
 function toJson(value: unknown): string {

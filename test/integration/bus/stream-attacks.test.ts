@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Attacks on what is stored: header tricks, ids that suppress others' events, consumers that push, wiping a bucket. */
+
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { gatewayContract } from "@debvisor/proto-events/gateway";
 import { nodeAgentContract } from "@debvisor/proto-events/node-agent";
 import { eventSubject, rpcSubject } from "@debvisor/proto-events/subjects";
 import { createEnvelope, publishEnvelope } from "@debvisor/shared/bus/events";
 import { createLogger } from "@debvisor/shared/log";
 import { headers as createHeaders, type NatsConnection } from "@nats-io/nats-core";
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { deniedPublishes, listen } from "../../support/attacker.ts";
@@ -51,7 +52,9 @@ test.for(TRICKS)("the header %j on an event removes and forges nothing", async (
   const node = await cluster().connectNode(victim);
   const gateway = await cluster().connectCore("gateway");
   const kept = await node.publishEvent(nodeAgentContract, "agent.started", started(victim), { subject: victim });
-  const before = await cluster().admin().then(({ manager }) => manager.streams.info("DV_EVENTS"));
+  const before = await cluster()
+    .admin()
+    .then(({ manager }) => manager.streams.info("DV_EVENTS"));
 
   await attacker.request(subject, "{}", { timeout: 2_000, headers: withHeaders(trick) });
 
@@ -60,7 +63,9 @@ test.for(TRICKS)("the header %j on an event removes and forges nothing", async (
   expect(after.state.first_seq).toBe(before.state.first_seq);
   expect(after.state.messages - before.state.messages).toBe(after.state.last_seq - before.state.last_seq);
   expect(after.state.last_seq - before.state.last_seq).toBeLessThanOrEqual(1);
-  expect(Object.keys(after.state.subjects ?? {}).filter((name) => ![evil, victim].some((id) => name.includes(id)))).toEqual([]);
+  expect(
+    Object.keys(after.state.subjects ?? {}).filter((name) => ![evil, victim].some((id) => name.includes(id))),
+  ).toEqual([]);
   expect((await gateway.eventRange()).lastSeq).toBeGreaterThanOrEqual(kept.seq);
 });
 
@@ -68,7 +73,9 @@ test("an id that was published before suppresses an event, so ids are random and
   const file = path.join(cluster().dir, "poison.log");
   const log = createLogger({ level: "info", destination: file });
   const node = await cluster().connectNode(victim);
-  const envelopes = Array.from({ length: 2_000 }, () => createEnvelope(nodeAgentContract, "agent.started", started(victim), victim, { subject: victim }));
+  const envelopes = Array.from({ length: 2_000 }, () =>
+    createEnvelope(nodeAgentContract, "agent.started", started(victim), victim, { subject: victim }),
+  );
   const [envelope] = envelopes;
   if (!envelope) throw new Error("no envelope was made");
   await attacker.request(subject, "{}", { timeout: 2_000, headers: withHeaders({ "Nats-Msg-Id": envelope.id }) });
@@ -86,7 +93,10 @@ test("no writer of a bucket can wipe it, and a node cannot write to it", async (
   await Promise.all([tokens.create("a", { at: 1 }), tokens.create("b", { at: 2 })]);
 
   for (const scope of ["all", "sub"]) {
-    const reply = await gateway.connection.request("$KV.dv_tokens.a", "{}", { timeout: 2_000, headers: withHeaders({ "Nats-Rollup": scope }) });
+    const reply = await gateway.connection.request("$KV.dv_tokens.a", "{}", {
+      timeout: 2_000,
+      headers: withHeaders({ "Nats-Rollup": scope }),
+    });
     expect(reply.json()).toHaveProperty("error");
   }
 
@@ -98,10 +108,21 @@ test("a node cannot have a consumer push a message at another", async () => {
   const node = await cluster().connectNode(victim);
   const target = rpcSubject(victim, "node-agent", "get-facts");
   const heard = listen(node.connection, target);
-  const creations = ["$JS.API.CONSUMER.CREATE.DV_EVENTS.push", "$JS.API.CONSUMER.CREATE.DV_EVENTS", "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.push"];
-  const config = { durable_name: "push", name: "push", deliver_subject: target, ack_policy: "none", deliver_policy: "all" };
+  const creations = [
+    "$JS.API.CONSUMER.CREATE.DV_EVENTS.push",
+    "$JS.API.CONSUMER.CREATE.DV_EVENTS",
+    "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.push",
+  ];
+  const config = {
+    durable_name: "push",
+    name: "push",
+    deliver_subject: target,
+    ack_policy: "none",
+    deliver_policy: "all",
+  };
 
-  for (const creation of creations) attacker.publish(creation, JSON.stringify({ stream_name: "DV_EVENTS", config, action: "create" }));
+  for (const creation of creations)
+    attacker.publish(creation, JSON.stringify({ stream_name: "DV_EVENTS", config, action: "create" }));
   const denied = await deniedPublishes(attacker, creations);
   await node.connection.flush();
 
@@ -121,7 +142,10 @@ test("not even the stream administrator deletes, purges or empties the event str
 test("a core part cannot publish the events of another", async () => {
   const gateway = await cluster().connectCore("gateway");
   const discovery = await cluster().connectCore("discovery");
-  const created = eventSubject("core", `gateway.${Object.keys(gatewayContract.events).find((name) => name === "token.created")}`);
+  const created = eventSubject(
+    "core",
+    `gateway.${Object.keys(gatewayContract.events).find((name) => name === "token.created")}`,
+  );
 
   expect(await deniedPublishes(discovery.connection, [created])).toEqual([created]);
   expect(await deniedPublishes(gateway.connection, [created])).toEqual([]);
