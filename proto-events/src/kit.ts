@@ -13,6 +13,9 @@ import type { ErrorCode } from "./errors.ts";
 /** What an operation does to the world. */
 export type Effect = "read" | "change" | "destroy";
 
+/** `core`: any instance of the core part answers. `node`: the named node answers; over HTTP it is a fan-out. */
+export type Scope = "core" | "node";
+
 /** Least role whose tokens hold the operation's permission. */
 export type Role = "viewer" | "operator" | "admin";
 
@@ -54,10 +57,13 @@ export interface CliSpec {
 }
 
 /** The declaration of an operation (STYLE.md B4). */
-export interface OperationSpec<I extends z.ZodObject = z.ZodObject, O extends z.ZodType = z.ZodType> {
+export interface OperationSpec<
+  I extends z.ZodObject = z.ZodObject,
+  O extends z.ZodType = z.ZodType,
+  S extends Scope = Scope,
+> {
   readonly summary: string;
-  /** `core`: any instance of the core part answers. `node`: the named node answers; over HTTP it is a fan-out. */
-  readonly scope: "core" | "node";
+  readonly scope: S;
   readonly effect: Effect;
   readonly idempotent: boolean;
   /** Longest time in milliseconds until an answer. */
@@ -110,7 +116,7 @@ export interface Contract {
 }
 
 /** Declares an operation; only fixes the types. The scope stays a literal, or `Handlers` could not tell which ones it asks for. */
-export function operation<S extends "core" | "node", I extends z.ZodObject, O extends z.ZodType>(
+export function operation<S extends Scope, I extends z.ZodObject, O extends z.ZodType>(
   spec: OperationSpec<I, O> & { readonly scope: S },
 ): OperationSpec<I, O> & { readonly scope: S } {
   return spec;
@@ -141,12 +147,12 @@ export type Output<C extends Contract, K extends keyof C["operations"]> = z.outp
 export type Payload<C extends Contract, K extends keyof C["events"]> = z.output<C["events"][K]["payload"]>;
 
 /** Names of the operations of a scope. */
-export type OperationsOf<C extends Contract, S extends "core" | "node"> = {
+export type OperationsOf<C extends Contract, S extends Scope> = {
   [K in keyof C["operations"]]: C["operations"][K]["scope"] extends S ? K : never;
 }[keyof C["operations"]];
 
 /** One handler per operation of a scope; a missing or wrongly typed one does not compile. */
-export type Handlers<C extends Contract, S extends "core" | "node", Ctx> = {
+export type Handlers<C extends Contract, S extends Scope, Ctx> = {
   readonly [K in OperationsOf<C, S>]: (input: Input<C, K>, ctx: Ctx) => Promise<Output<C, K>> | Output<C, K>;
 };
 

@@ -76,26 +76,34 @@ class Writer {
     for (let i = 0; this.#running; i++) {
       const name = `write-${i}`;
       const key = randomUUID();
-      for (let tries = 0; !(await this.#create(name, key, (i + tries) % 3)); tries++) {
+      let outcome = await this.#create(name, key, i % 3);
+      for (let tries = 1; outcome === "again"; tries++) {
         if (!this.#running) return;
         await new Promise((resolve) => setTimeout(resolve, 100));
+        outcome = await this.#create(name, key, (i + tries) % 3);
       }
-      this.acknowledged.push(name);
+      if (outcome === "done") this.acknowledged.push(name);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 
-  async #create(name: string, key: string, gateway: number): Promise<boolean> {
+  /** 504: the gateway that had the request was killed and nobody can know what it did; such a write is given up. */
+  async #create(name: string, key: string, gateway: number): Promise<"done" | "again" | "unknown"> {
     try {
       const reply = await this.#lab.fetch(
         "/v1/tokens",
-        { method: "POST", headers: { "content-type": "application/json", "idempotency-key": key }, body: JSON.stringify({ name, role: "viewer" }) },
+        {
+          method: "POST",
+          headers: { "content-type": "application/json", "idempotency-key": key },
+          body: JSON.stringify({ name, role: "viewer" }),
+        },
         gateway + 1,
       );
       await reply.arrayBuffer();
-      return reply.ok;
+      if (reply.ok) return "done";
+      return reply.status === 504 ? "unknown" : "again";
     } catch {
-      return false;
+      return "again";
     }
   }
 }

@@ -106,15 +106,15 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
     },
     forCore: async (service, nodeId, contracts) => {
       const user = checked(`${service}-${checkedNode(nodeId)}`);
-      return issue(user, keys.coreSigner, keys.core, corePermissions(user, contracts));
+      return await issue(user, keys.coreSigner, keys.core, corePermissions(user, contracts));
     },
     forStreamAdmin: async (nodeId) => {
       const user = checked(`stream-admin-${checkedNode(nodeId)}`);
-      return issue(user, keys.coreSigner, keys.core, streamAdminPermissions(user));
+      return await issue(user, keys.coreSigner, keys.core, streamAdminPermissions(user));
     },
     forSystem: async (nodeId) => {
       const user = checked(`system-${checkedNode(nodeId)}`);
-      return issue(user, keys.system, undefined, systemPermissions(user));
+      return await issue(user, keys.system, undefined, systemPermissions(user));
     },
   };
 }
