@@ -27,7 +27,9 @@ if (values.list || unknown.length > 0) {
   process.exitCode = unknown.length > 0 ? 2 : 0;
 } else {
   const wanted = MEASURES.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
-  say(`[INFO] ${availableParallelism()} processors, Node ${process.versions.node}${values.quick ? ", quick run: the figures mean little" : ""}`);
+  say(
+    `[INFO] ${availableParallelism()} processors, Node ${process.versions.node}${values.quick ? ", quick run: the figures mean little" : ""}`,
+  );
   for (const measure of wanted) await take(measure);
 }
 

@@ -25,7 +25,9 @@ answerParent({
       const body = JSON.stringify(input);
       app.get(path, async (_request, reply) => {
         const answer = await connection.request(subject, body, { timeout: 5_000 });
-        return reply.type("application/json").send(Buffer.from(answer.data.buffer, answer.data.byteOffset, answer.data.length));
+        return reply
+          .type("application/json")
+          .send(Buffer.from(answer.data.buffer, answer.data.byteOffset, answer.data.length));
       });
     }
     return app.listen({ host: "127.0.0.1", port: 0 });

@@ -19,7 +19,9 @@ answerParent({
     const connected = await connectBare(options);
     connection = connected.connection;
     prefix = `${connected.inbox}.bare`;
-    connection.subscribe(`${prefix}.>`, { callback: (error, message) => void (error ?? onAnswer(message.data.length)) });
+    connection.subscribe(`${prefix}.>`, {
+      callback: (error, message) => void (error ?? onAnswer(message.data.length)),
+    });
     await connection.flush();
   },
   /** One scatter to the nodes; milliseconds until the last answer. */

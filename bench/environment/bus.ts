@@ -48,13 +48,18 @@ export async function startBenchBus(): Promise<BenchBus> {
   const binary = (await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log: () => undefined })).path;
   const [port = 0, client = 0, cluster = 0, monitor = 0, a = 0, b = 0, c = 0] = await freePorts(7);
   const { cluster: file, trust } = newCluster(port);
-  const node = { ...addNode(dataDir, "bench-1", "server", { client, cluster, monitor, helper: [a, b, c] }), admitted: true, onBus: true };
+  const node = {
+    ...addNode(dataDir, "bench-1", "server", { client, cluster, monitor, helper: [a, b, c] }),
+    admitted: true,
+    onBus: true,
+  };
   file.nodes = [node];
   const admission = new Admission(dataDir, trust, binary);
   await admission.issueCredentials(node);
   await admission.writeMemberships(file);
   const nodeDir = labPaths(dataDir).node(node.id);
-  for (const [service, text] of Object.entries(SETTINGS)) writeFileSync(join(nodePaths(nodeDir).etc, `${service}.yaml`), text);
+  for (const [service, text] of Object.entries(SETTINGS))
+    writeFileSync(join(nodePaths(nodeDir).etc, `${service}.yaml`), text);
   const logDir = join(dataDir, "logs");
   mkdirSync(logDir);
   const member = createMember(nodeDir, node.id, binary);

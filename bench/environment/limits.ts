@@ -25,6 +25,11 @@ export function residentBytes(pid: number | undefined): number {
   }
 }
 
+/** Bytes as megabytes (10^6) with one decimal. */
+export function megabytes(bytes: number): number {
+  return Math.round(bytes / 1e5) / 10;
+}
+
 /** Bytes as mebibytes with one decimal. */
 export function mebibytes(bytes: number): number {
   return Math.round((bytes / 1024 / 1024) * 10) / 10;

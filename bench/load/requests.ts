@@ -22,7 +22,13 @@ export interface RequestFigures {
 
 answerParent({
   run: async ({ url, connections, seconds, headers }: RequestLoad): Promise<RequestFigures> => {
-    const result = await autocannon({ url, connections, pipelining: 1, duration: seconds, ...(headers ? { headers } : {}) });
+    const result = await autocannon({
+      url,
+      connections,
+      pipelining: 1,
+      duration: seconds,
+      ...(headers ? { headers } : {}),
+    });
     return {
       perSecond: result["2xx"] / result.duration,
       p50: result.latency.p50,

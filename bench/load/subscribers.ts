@@ -69,19 +69,31 @@ function subscribe({ url, token, waitFor }: SubscriberLoad, index: number): Prom
   );
   socket.on("error", ready.reject);
   socket.on("close", () => ready.reject(new Error("the server closed a subscriber's connection")));
-  upgrade(socket, `${pathname}${search}`, token, (rest) => {
-    if (waitFor === undefined) {
-      open = true;
-      ready.resolve();
-    }
-    frames.take(rest);
-    socket.on("data", (chunk: Buffer) => frames.take(chunk));
-  }, ready.reject);
+  upgrade(
+    socket,
+    `${pathname}${search}`,
+    token,
+    (rest) => {
+      if (waitFor === undefined) {
+        open = true;
+        ready.resolve();
+      }
+      frames.take(rest);
+      socket.on("data", (chunk: Buffer) => frames.take(chunk));
+    },
+    ready.reject,
+  );
   return ready.promise;
 }
 
 /** Sends the request and reads the answer's head; `onOpen` gets the bytes after it. */
-function upgrade(socket: Socket, path: string, token: string | undefined, onOpen: (rest: Buffer) => void, onRefused: (error: Error) => void): void {
+function upgrade(
+  socket: Socket,
+  path: string,
+  token: string | undefined,
+  onOpen: (rest: Buffer) => void,
+  onRefused: (error: Error) => void,
+): void {
   const key = randomBytes(16).toString("base64");
   const lines = [
     `GET ${path} HTTP/1.1`,
@@ -108,7 +120,11 @@ function upgrade(socket: Socket, path: string, token: string | undefined, onOpen
 answerParent({
   connect: async (load: SubscriberLoad) => {
     subscribers = load.count;
-    await inParallel(Array.from({ length: load.count }, (_, i) => i), CONNECTING_AT_ONCE, (index) => subscribe(load, index));
+    await inParallel(
+      Array.from({ length: load.count }, (_, i) => i),
+      CONNECTING_AT_ONCE,
+      (index) => subscribe(load, index),
+    );
   },
   /** Counts until every subscriber has so many frames, or the deadline. */
   expect: (perSubscriber: number): Promise<SubscriberFigures> =>
@@ -122,6 +138,13 @@ answerParent({
         resolve({ ms: performance.now() - done.first, frames: done.total, sample: done.sample, wrong });
       };
       const timer = setTimeout(end, DEADLINE_MS);
-      run = { counts: new Uint32Array(subscribers), perSubscriber, total: 0, first: performance.now(), sample: "", end };
+      run = {
+        counts: new Uint32Array(subscribers),
+        perSubscriber,
+        total: 0,
+        first: performance.now(),
+        sample: "",
+        end,
+      };
     }),
 });

@@ -25,7 +25,13 @@ export const costPerNode: Measure = {
     const steps: Step[] = [];
     for (const size of sizes) {
       const have = all.reduce((sum, { ids }) => sum + ids.length, 0);
-      const options = { agents: size - have, firstIndex: have, servers: bus.servers, issuer: bus.issuer, heartbeatMs: 60_000 };
+      const options = {
+        agents: size - have,
+        firstIndex: have,
+        servers: bus.servers,
+        issuer: bus.issuer,
+        heartbeatMs: 60_000,
+      };
       all.push(fleets.use(await startFleet(options)));
       steps.push(await step(context, bus, sides, all));
     }
@@ -57,7 +63,9 @@ async function step(
   const rounds = quick ? 3 : ids.length >= 10_000 ? 7 : 15;
   const figures = await sides.compare(ids, rounds);
   const times = fleets.at(-1)?.times;
-  say(`${ids.length} agents: bare ${round(figures.bareMs)} ms, ours ${round(figures.oursMs)} ms; ${JSON.stringify(times)}`);
+  say(
+    `${ids.length} agents: bare ${round(figures.bareMs)} ms, ours ${round(figures.oursMs)} ms; ${JSON.stringify(times)}`,
+  );
   report({
     measure: `cost-per-node/${ids.length}`,
     bare: round(figures.bareMs),

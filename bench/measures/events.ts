@@ -35,7 +35,11 @@ export const events: Measure = {
     const { sample } = await deliverOurs(sides, messages);
     await deliverBare(sides, sample, messages);
     const rounds = quick ? 2 : 5;
-    const results = await alternate(rounds, () => deliverBare(sides, sample, messages), () => deliverOurs(sides, messages));
+    const results = await alternate(
+      rounds,
+      () => deliverBare(sides, sample, messages),
+      () => deliverOurs(sides, messages),
+    );
     const rate = ({ ms, frames }: SubscriberFigures) => frames / (ms / 1_000);
     const ratio = median(results.ours.map((figures, i) => rate(figures) / rate(results.bare[i] ?? figures)));
     const [bareRate, oursRate] = [median(results.bare.map(rate)), median(results.ours.map(rate))];
@@ -62,9 +66,18 @@ export const events: Measure = {
 };
 
 /** One event alone: no batch helps, only what a single delivery costs. From the first subscriber that has it to the last. */
-async function oneAtATime({ quick, report }: MeasureContext, sides: Sides, sample: string, count: number): Promise<void> {
+async function oneAtATime(
+  { quick, report }: MeasureContext,
+  sides: Sides,
+  sample: string,
+  count: number,
+): Promise<void> {
   const rounds = quick ? 5 : 25;
-  const results = await alternate(rounds, () => deliverBare(sides, sample, 1), () => deliverOurs(sides, 1));
+  const results = await alternate(
+    rounds,
+    () => deliverBare(sides, sample, 1),
+    () => deliverOurs(sides, 1),
+  );
   const [bareMs, oursMs] = [median(results.bare.map(({ ms }) => ms)), median(results.ours.map(({ ms }) => ms))];
   const wrong = results.ours.reduce((sum, figures) => sum + figures.wrong, 0);
   report({
@@ -88,7 +101,10 @@ async function startSides(bus: BenchBus, children: AsyncDisposableStack, count: 
   const node = identityOf(0);
   await publisher.call("start", { servers: bus.servers, credential: await bus.issuer.forNode(node.id), node });
   const ours = { publisher, subscribers: start("load/subscribers.ts", "subscribers") };
-  const bare = { server: start("bare/websocket.ts", "bare"), subscribers: start("load/subscribers.ts", "bare-subscribers") };
+  const bare = {
+    server: start("bare/websocket.ts", "bare"),
+    subscribers: start("load/subscribers.ts", "bare-subscribers"),
+  };
   const bareUrl = await bare.server.call<string>("start");
   await bare.subscribers.call("connect", { url: bareUrl, count } satisfies SubscriberLoad);
   await ours.subscribers.call("connect", {
@@ -106,7 +122,11 @@ async function deliverOurs({ ours }: Sides, messages: number): Promise<Subscribe
   return { ...(await arrived), publishMs };
 }
 
-async function deliverBare({ bare }: Sides, text: string, count: number): Promise<SubscriberFigures & { publishMs: number }> {
+async function deliverBare(
+  { bare }: Sides,
+  text: string,
+  count: number,
+): Promise<SubscriberFigures & { publishMs: number }> {
   const arrived = bare.subscribers.call<SubscriberFigures>("expect", count);
   await bare.server.call("broadcast", { text, count });
   return { ...(await arrived), publishMs: 0 };

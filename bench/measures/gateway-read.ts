@@ -39,7 +39,12 @@ export const gatewayRead: Measure = {
       ["core-route", node],
     ] as const) {
       const result = await compare(context, bus, `${bareUrl}${path}`, path, run);
-      context.report({ measure: `gateway-read/${name}`, path: path.replace(id, "<id>"), ...result, gatewayMiB: mebibytes(residentBytes(services.gatewayPid)) });
+      context.report({
+        measure: `gateway-read/${name}`,
+        path: path.replace(id, "<id>"),
+        ...result,
+        gatewayMiB: mebibytes(residentBytes(services.gatewayPid)),
+      });
     }
   },
 };
@@ -55,7 +60,8 @@ async function compare(
   const rounds = quick ? 1 : 5;
   const shape = { connections: CONNECTIONS, seconds };
   const bare = () => run({ ...shape, url: bareUrl });
-  const ours = () => run({ ...shape, url: `${bus.gatewayUrl}${path}`, headers: { authorization: `Bearer ${bus.token}` } });
+  const ours = () =>
+    run({ ...shape, url: `${bus.gatewayUrl}${path}`, headers: { authorization: `Bearer ${bus.token}` } });
   // Compiled code and full connection pools are part of the steady state that is measured.
   await bare();
   await ours();

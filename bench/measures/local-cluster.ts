@@ -9,12 +9,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@debvisor/shared/clock";
 import { isFree } from "../../apps/lab/src/ports.ts";
-import { mebibytes, residentBytes } from "../environment/limits.ts";
 import { type RunningLab, startLab } from "../environment/lab.ts";
+import { megabytes, residentBytes } from "../environment/limits.ts";
 import { type Measure, type MeasureContext, median, round } from "../measure.ts";
 
 const READY_GOAL_S = 6;
-const MEMORY_GOAL_MIB = 120;
+const MEMORY_GOAL_MB = 120;
 
 export const localCluster: Measure = {
   name: "local-cluster",
@@ -71,21 +71,21 @@ async function memory({ quick, say, report }: MeasureContext, lab: RunningLab): 
   const { nodes } = await lab.status();
   const perNode = nodes.map(({ name, pid, natsPid }) => ({
     name,
-    nodeMiB: mebibytes(residentBytes(pid ?? undefined)),
-    natsMiB: mebibytes(residentBytes(natsPid ?? undefined)),
+    nodeMB: megabytes(residentBytes(pid ?? undefined)),
+    natsMB: megabytes(residentBytes(natsPid ?? undefined)),
   }));
-  const most = Math.max(...perNode.map(({ nodeMiB }) => nodeMiB));
-  say(perNode.map(({ name, nodeMiB, natsMiB }) => `${name}: ${nodeMiB} MiB, nats-server ${natsMiB} MiB`).join("; "));
+  const most = Math.max(...perNode.map(({ nodeMB }) => nodeMB));
+  say(perNode.map(({ name, nodeMB, natsMB }) => `${name}: ${nodeMB} MB, nats-server ${natsMB} MB`).join("; "));
   report({
     measure: "local-cluster/idle-memory",
     bare: null,
     ours: most,
-    ratio: round(most / MEMORY_GOAL_MIB),
-    goal: `<= ${MEMORY_GOAL_MIB} MiB resident in the largest node process`,
-    met: most <= MEMORY_GOAL_MIB,
-    unit: "MiB",
+    ratio: round(most / MEMORY_GOAL_MB),
+    goal: `<= ${MEMORY_GOAL_MB} MB resident in the largest node process`,
+    met: most <= MEMORY_GOAL_MB,
+    unit: "MB",
     n: perNode.length,
-    launcherMiB: mebibytes(residentBytes(lab.pid)),
+    launcherMB: megabytes(residentBytes(lab.pid)),
     perNode,
   });
 }

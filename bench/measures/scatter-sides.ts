@@ -43,7 +43,9 @@ export async function startScatterSides(bus: BenchBus): Promise<ScatterSides> {
     const load: FanOutLoad = { url: `${bus.gatewayUrl}/v1/metrics?nodes=all`, token: bus.token };
     const { ms, bytes, census, counted } = await client.call<FanOutFigures>("ask", load);
     if (census["total"] !== ids.length || census["ok"] !== ids.length || counted["ok"] !== ids.length) {
-      throw new Error(`the census of ${ids.length} good agents is ${JSON.stringify(census)}, counted ${JSON.stringify(counted)}`);
+      throw new Error(
+        `the census of ${ids.length} good agents is ${JSON.stringify(census)}, counted ${JSON.stringify(counted)}`,
+      );
     }
     return { ms, bytes };
   };
@@ -55,7 +57,11 @@ export async function startScatterSides(bus: BenchBus): Promise<ScatterSides> {
         await scatter(ids);
         await ask(ids);
       }
-      const results = await alternate(rounds, () => scatter(ids), () => ask(ids));
+      const results = await alternate(
+        rounds,
+        () => scatter(ids),
+        () => ask(ids),
+      );
       return {
         bareMs: median(results.bare.map(({ ms }) => ms)),
         oursMs: median(results.ours.map(({ ms }) => ms)),

@@ -62,7 +62,9 @@ export class SimulatedAgent {
       pingInterval: 60_000,
     });
     this.#connection = connection;
-    connection.subscribe(SUBJECT_FILTERS.rpcOf(id), { callback: (error, message) => void (error ?? this.#take(message)) });
+    connection.subscribe(SUBJECT_FILTERS.rpcOf(id), {
+      callback: (error, message) => void (error ?? this.#take(message)),
+    });
     await connection.flush();
   }
 

@@ -20,7 +20,8 @@ export function assignBehaviours(agents: number, fractions: FaultFractions): Beh
     ([behaviour, fraction]) => [behaviour, Math.round(fraction * agents)] as const,
   );
   const faulty = wanted.reduce((sum, [, count]) => sum + count, 0);
-  if (faulty > agents || wanted.some(([, count]) => count < 0)) throw new RangeError("the fractions must add up to at most 1");
+  if (faulty > agents || wanted.some(([, count]) => count < 0))
+    throw new RangeError("the fractions must add up to at most 1");
   const faults = wanted.flatMap(([behaviour, count]) => Array.from({ length: count }, () => behaviour));
   const behaviours = Array.from({ length: agents }, (): Behaviour => "good");
   const places = behaviours.map((_, i) => i).sort((a, b) => spread(a) - spread(b) || a - b);

@@ -94,7 +94,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         registerMs: registered.ms,
         rssBytes: sum(connected.value.map(({ rssBytes }) => rssBytes)),
       },
-      asked: async () => sum((await Promise.all(processes.map((child) => child.call<{ asked: number }>("stats")))).map(({ asked }) => asked)),
+      asked: async () =>
+        sum(
+          (await Promise.all(processes.map((child) => child.call<{ asked: number }>("stats")))).map(
+            ({ asked }) => asked,
+          ),
+        ),
       stop,
       [Symbol.asyncDispose]: stop,
     };

@@ -19,11 +19,25 @@ export const ANSWERS: Readonly<Record<string, (agent: AgentIdentity, time: strin
 };
 
 /** A failure that the contract does not list as a refusal, and one that is a refusal. */
-export const FAILURE = errorReply({ code: "TOOL_FAILED", kind: "operation-failed", message: "lsblk ended with status 32." });
-export const REFUSAL = errorReply({ code: "PERMISSION_DENIED", kind: "permission-denied", message: "Not on this node." });
+export const FAILURE = errorReply({
+  code: "TOOL_FAILED",
+  kind: "operation-failed",
+  message: "lsblk ended with status 32.",
+});
+export const REFUSAL = errorReply({
+  code: "PERMISSION_DENIED",
+  kind: "permission-denied",
+  message: "Not on this node.",
+});
 
 /** Replies that are none: no JSON, no frame, a frame around no JSON, data of another operation, nothing. */
-export const MALFORMED: readonly string[] = ["\u0000garbage", '{"answer":42}', okReply("{"), okReply('{"other":true}'), ""];
+export const MALFORMED: readonly string[] = [
+  "\u0000garbage",
+  '{"answer":42}',
+  okReply("{"),
+  okReply('{"other":true}'),
+  "",
+];
 
 /** A heartbeat. */
 export function heartbeat({ id, name }: AgentIdentity, sequence: number, bootId: string): Heartbeat {

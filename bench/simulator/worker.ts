@@ -21,7 +21,15 @@ function startBeats(everyMs: number): void {
 }
 
 answerParent({
-  start: async ({ specs, options, heartbeatMs }: { specs: AgentSpec[]; options: AgentOptions; heartbeatMs: number }) => {
+  start: async ({
+    specs,
+    options,
+    heartbeatMs,
+  }: {
+    specs: AgentSpec[];
+    options: AgentOptions;
+    heartbeatMs: number;
+  }) => {
     agents.push(...specs.map((spec) => new SimulatedAgent(spec, options)));
     await inParallel(agents, CONNECTING_AT_ONCE, (agent) => agent.start());
     if (heartbeatMs > 0) {

@@ -53,9 +53,6 @@ export function asyncapiDocument(version: string): Json {
       license: { name: "Apache-2.0" },
     },
     defaultContentType: "application/json",
-    servers: {
-      gateway: { host: "127.0.0.1:8420", protocol: "ws", security: [{ $ref: "#/components/securitySchemes/key" }] },
-    },
     channels: {
       events: {
         address: "/v1/events",
@@ -77,4 +74,10 @@ export function asyncapiDocument(version: string): Json {
       securitySchemes: { key: { type: "http", scheme: "bearer", bearerFormat: "dv_<id>_<secret>" } },
     },
   };
+}
+
+/** The document with the server that it was fetched from. */
+export function withServer(document: Json, host: string, tls: boolean): Json {
+  const gateway = { host, protocol: tls ? "wss" : "ws", security: [{ $ref: "#/components/securitySchemes/key" }] };
+  return { ...document, servers: { gateway } };
 }

@@ -2,7 +2,7 @@
 /** Routes that are no operations: health, metrics and the two API documents. */
 import { METRICS_PERMISSION } from "@debvisor/proto-events/gateway";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { asyncapiDocument } from "./asyncapi.ts";
+import { asyncapiDocument, withServer } from "./asyncapi.ts";
 import { addDocs } from "./docs.ts";
 import { createGuard, type GuardDeps } from "./guard.ts";
 import type { Metrics } from "./metrics.ts";
@@ -48,8 +48,8 @@ export function addFixedRoutes(app: FastifyInstance, deps: FixedRouteDeps): void
   app.get("/v1/openapi.json", { config: OPEN }, (_request, reply) =>
     reply.type(JSON_TYPE).send(JSON.stringify(openapi())),
   );
-  app.get("/v1/asyncapi.json", { config: OPEN }, (_request, reply) =>
-    reply.type(JSON_TYPE).send(JSON.stringify(asyncapi())),
+  app.get("/v1/asyncapi.json", { config: OPEN }, ({ host, protocol }, reply) =>
+    reply.type(JSON_TYPE).send(JSON.stringify(withServer(asyncapi(), host, protocol === "https"))),
   );
   addDocs(app, openapi);
 }

@@ -52,7 +52,10 @@ export function openapiDocument(version: string): Json {
     },
     servers: [{ url: "/" }],
     security: [{ key: [] }],
-    tags: CONTRACTS.map(({ service, summary }) => ({ name: service, description: summary })),
+    tags: CONTRACTS.filter(({ operations }) => Object.keys(operations).length > 0).map(({ service, summary }) => ({
+      name: service,
+      description: summary,
+    })),
     paths: { ...paths, ...fixedPaths() },
     components: {
       securitySchemes: {
