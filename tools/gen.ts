@@ -5,7 +5,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { generateCliReference, generateManPages } from "../apps/cli/src/reference.ts";
+import { generateCliReference, generateManPages } from "@debvisor/cli/src/reference.ts";
 import { ROOT } from "./paths.ts";
 import { contractPages } from "./reference/contracts.ts";
 import { permissionsPage } from "./reference/permissions.ts";

@@ -25,6 +25,13 @@ export function residentBytes(pid: number | undefined): number {
   }
 }
 
+/** Processor time that a process has used, in milliseconds; other work on the machine does not change it. */
+export function processorMs(pid: number): number {
+  // utime and stime, the 12th and 13th field after the name in parentheses, in hundredths of a second.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
 /** Bytes as megabytes (10^6) with one decimal. */
 export function megabytes(bytes: number): number {
   return Math.round(bytes / 1e5) / 10;

@@ -2,9 +2,9 @@
 /** Reads of one node through the gateway, against a Fastify handler that forwards the same request to the same responder. */
 import { join } from "node:path";
 import type { BareGateway } from "../bare/gateway.ts";
-import { startChild } from "../child.ts";
-import { type BenchBus, startBenchBus } from "../environment/bus.ts";
-import { mebibytes, residentBytes } from "../environment/limits.ts";
+import { type Child, startChild } from "../child.ts";
+import { startBenchBus } from "../environment/bus.ts";
+import { mebibytes, processorMs, residentBytes } from "../environment/limits.ts";
 import { startServices } from "../environment/service.ts";
 import type { RequestFigures, RequestLoad } from "../load/requests.ts";
 import { alternate, type Measure, type MeasureContext, median, round } from "../measure.ts";
@@ -33,12 +33,15 @@ export const gatewayRead: Measure = {
       ],
     } satisfies BareGateway);
     await using load = startChild("load/requests.ts", join(bus.logDir, "load.log"));
-    const run = (request: RequestLoad) => load.call<RequestFigures>("run", request);
+    const sides: Sides = {
+      bare: { url: bareUrl, pid: bare.pid },
+      ours: { url: bus.gatewayUrl, pid: services.gatewayPid, token: bus.token },
+    };
     for (const [name, path] of [
       ["fan-out-route", metrics],
       ["core-route", node],
     ] as const) {
-      const result = await compare(context, bus, `${bareUrl}${path}`, path, run);
+      const result = await compare(context, sides, path, load);
       context.report({
         measure: `gateway-read/${name}`,
         path: path.replace(id, "<id>"),
@@ -49,41 +52,51 @@ export const gatewayRead: Measure = {
   },
 };
 
-async function compare(
-  { quick, say }: MeasureContext,
-  bus: BenchBus,
-  bareUrl: string,
-  path: string,
-  run: (load: RequestLoad) => Promise<RequestFigures>,
-) {
-  const seconds = quick ? 1 : 3;
-  const rounds = quick ? 1 : 5;
-  const shape = { connections: CONNECTIONS, seconds };
-  const bare = () => run({ ...shape, url: bareUrl });
-  const ours = () =>
-    run({ ...shape, url: `${bus.gatewayUrl}${path}`, headers: { authorization: `Bearer ${bus.token}` } });
+interface Sides {
+  readonly bare: { readonly url: string; readonly pid: number };
+  readonly ours: { readonly url: string; readonly pid: number; readonly token: string };
+}
+
+interface Run extends RequestFigures {
+  /** Processor time of the gateway process for one request, in microseconds. */
+  readonly cpu: number;
+}
+
+async function compare({ quick, say }: MeasureContext, { bare, ours }: Sides, path: string, load: Child) {
+  const shape = { connections: CONNECTIONS, seconds: quick ? 1 : 2 };
+  const rounds = quick ? 1 : 9;
+  const run = async (pid: number, request: RequestLoad): Promise<Run> => {
+    const before = processorMs(pid);
+    const figures = await load.call<RequestFigures>("run", request);
+    const requests = figures.perSecond * shape.seconds;
+    return { ...figures, cpu: ((processorMs(pid) - before) * 1_000) / requests };
+  };
+  const askBare = () => run(bare.pid, { ...shape, url: `${bare.url}${path}` });
+  const headers = { authorization: `Bearer ${ours.token}` };
+  const askOurs = () => run(ours.pid, { ...shape, url: `${ours.url}${path}`, headers });
   // Compiled code and full connection pools are part of the steady state that is measured.
-  await bare();
-  await ours();
-  const results = await alternate(rounds, bare, ours);
-  const [bareRate, oursRate] = [median(results.bare.map(rate)), median(results.ours.map(rate))];
-  const ratio = median(results.ours.map((figures, i) => rate(figures) / rate(results.bare[i] ?? figures)));
-  say(`${path}: bare ${Math.round(bareRate)}/s, ours ${Math.round(oursRate)}/s, ratio ${round(ratio)}`);
+  await askBare();
+  await askOurs();
+  const results = await alternate(rounds, askBare, askOurs);
+  const of = (side: keyof Sides, figure: (run: Run) => number) => median(results[side].map(figure));
+  const ratio = of("ours", ({ perSecond }) => perSecond) / of("bare", ({ perSecond }) => perSecond);
+  const failures = results.ours.reduce((sum, figures) => sum + figures.failures, 0);
+  say(`${path}: ratio ${round(ratio)}`);
+  const both = (figure: (run: Run) => number) => ({ bare: round(of("bare", figure)), ours: round(of("ours", figure)) });
+  const cpu = both((figures) => figures.cpu);
   return {
-    bare: Math.round(bareRate),
-    ours: Math.round(oursRate),
+    bare: Math.round(of("bare", ({ perSecond }) => perSecond)),
+    ours: Math.round(of("ours", ({ perSecond }) => perSecond)),
     ratio: round(ratio),
     goal: `>= ${GOAL}`,
-    met: ratio >= GOAL && results.ours.every(({ failures }) => failures === 0),
+    met: ratio >= GOAL && failures === 0,
     unit: "requests/s",
     n: rounds,
     connections: CONNECTIONS,
-    failures: results.ours.reduce((sum, { failures }) => sum + failures, 0),
-    p50Ms: { bare: median(results.bare.map(({ p50 }) => p50)), ours: median(results.ours.map(({ p50 }) => p50)) },
-    p99Ms: { bare: median(results.bare.map(({ p99 }) => p99)), ours: median(results.ours.map(({ p99 }) => p99)) },
+    failures,
+    p50Ms: both(({ p50 }) => p50),
+    p99Ms: both(({ p99 }) => p99),
+    gatewayMicrosecondsPerRequest: cpu,
+    processorRatio: round(cpu.bare / cpu.ours),
   };
-}
-
-function rate({ perSecond }: RequestFigures): number {
-  return perSecond;
 }

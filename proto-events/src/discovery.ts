@@ -7,7 +7,10 @@ import { listQuery, page } from "./replies.ts";
 
 /** Latest load figures of a node, from its heartbeat. */
 export const NodeMetrics = z.object({
-  overall: z.enum(["ok", "warn", "error", "unknown"]).catch("unknown").describe("Worst finding of the node's own watch."),
+  overall: z
+    .enum(["ok", "warn", "error", "unknown"])
+    .catch("unknown")
+    .describe("Worst finding of the node's own watch."),
   load1: z.number().nonnegative(),
   cpuPercent: z.number().min(0).max(100),
   memoryPercent: z.number().min(0).max(100),
@@ -56,14 +59,21 @@ export const Sighting = z.object({
 });
 export type Sighting = z.output<typeof Sighting>;
 
-const NodeFact = z.object({ node: NodeId, name: NodeName, state: NodeState, roles: z.array(z.string()), version: Version, addresses: z.array(z.string()) });
+const NodeFact = z.object({
+  node: NodeId,
+  name: NodeName,
+  state: NodeState,
+  roles: z.array(z.string()),
+  version: Version,
+  addresses: z.array(z.string()),
+});
 const Silence = NodeFact.extend({ lastSeen: Timestamp.nullable(), silentMs: z.number().nonnegative() });
 
 export const discoveryContract = contract({
   service: "discovery",
   summary: "Finds nodes on the LAN and keeps the node registry.",
   uses: {
-    bucketsRead: ["dv_nodes", "dv_leases", "dv_config"],
+    bucketsRead: ["dv_nodes", "dv_leases"],
     bucketsWrite: ["dv_nodes", "dv_leases"],
     telemetry: true,
   },
@@ -111,7 +121,12 @@ export const discoveryContract = contract({
       output: Node,
       errors: ["NODE_NOT_FOUND"],
       http: { method: "GET", path: "/v1/nodes/{node}" },
-      cli: { noun: "nodes", verb: "show", args: ["node"], examples: [{ command: "dvctl nodes show node-1", does: "Show all that is known of node-1." }] },
+      cli: {
+        noun: "nodes",
+        verb: "show",
+        args: ["node"],
+        examples: [{ command: "dvctl nodes show node-1", does: "Show all that is known of node-1." }],
+      },
     }),
     registerNode: operation({
       summary: "Enter a node by hand before it sends its first heartbeat.",
@@ -124,7 +139,11 @@ export const discoveryContract = contract({
       input: z.strictObject({
         id: NodeId,
         name: NodeName,
-        addresses: z.array(z.union([z.ipv4(), z.ipv6()])).max(32).default([]).describe("Addresses of the node."),
+        addresses: z
+          .array(z.union([z.ipv4(), z.ipv6()]))
+          .max(32)
+          .default([])
+          .describe("Addresses of the node."),
         rack: NodeName.optional().describe("Rack."),
         zone: NodeName.optional().describe("Failure zone."),
         version: Version.default("unknown"),
@@ -137,8 +156,14 @@ export const discoveryContract = contract({
         noun: "nodes",
         verb: "register",
         args: ["id", "name"],
-        examples: [{ command: "dvctl nodes register abcdefghij234567 rack2-node9 --rack rack2", does: "Enter a node that has not started yet." }],
-        changes: "Adds an entry to the node registry, with state lost until the node's first heartbeat. Grants the node nothing.",
+        examples: [
+          {
+            command: "dvctl nodes register abcdefghij234567 rack2-node9 --rack rack2",
+            does: "Enter a node that has not started yet.",
+          },
+        ],
+        changes:
+          "Adds an entry to the node registry, with state lost until the node's first heartbeat. Grants the node nothing.",
         undo: "dvctl nodes delete NODE",
       },
     }),
@@ -157,8 +182,11 @@ export const discoveryContract = contract({
         noun: "nodes",
         verb: "disable",
         args: ["node"],
-        examples: [{ command: 'dvctl nodes disable node-3 --reason "disk swap"', does: "Skip node-3 in every fan-out." }],
-        changes: "Sets the node's state to disabled; fan-outs report it as skipped. Nothing on the node itself changes.",
+        examples: [
+          { command: 'dvctl nodes disable node-3 --reason "disk swap"', does: "Skip node-3 in every fan-out." },
+        ],
+        changes:
+          "Sets the node's state to disabled; fan-outs report it as skipped. Nothing on the node itself changes.",
         undo: "dvctl nodes enable NODE",
       },
     }),
@@ -213,7 +241,11 @@ export const discoveryContract = contract({
       permission: "discovery:lan:scan",
       input: z.strictObject({
         seconds: z.coerce.number().min(0.2).max(30).default(5).describe("How long to listen, in seconds (0.2 to 30)."),
-        interface: z.string().max(64).optional().describe("Address or name of the interface to ask on; default: all that discovery uses."),
+        interface: z
+          .string()
+          .max(64)
+          .optional()
+          .describe("Address or name of the interface to ask on; default: all that discovery uses."),
       }),
       output: z.object({ items: z.array(Sighting), interfaces: z.array(z.string()) }),
       errors: ["MDNS_UNAVAILABLE"],
@@ -222,17 +254,45 @@ export const discoveryContract = contract({
     }),
   },
   events: {
-    "node.appeared": event({ summary: "A node sent its first heartbeat and entered the registry.", version: 1, payload: NodeFact }),
+    "node.appeared": event({
+      summary: "A node sent its first heartbeat and entered the registry.",
+      version: 1,
+      payload: NodeFact,
+    }),
     "node.registered": event({ summary: "A node was entered by hand.", version: 1, payload: NodeFact }),
-    "node.updated": event({ summary: "A node's name, role, version, address or boot id changed.", version: 1, payload: NodeFact.extend({ changed: z.array(z.string()) }) }),
+    "node.updated": event({
+      summary: "A node's name, role, version, address or boot id changed.",
+      version: 1,
+      payload: NodeFact.extend({ changed: z.array(z.string()) }),
+    }),
     "node.suspected": event({ summary: "Heartbeats of a node are overdue.", version: 1, payload: Silence }),
-    "node.lost": event({ summary: "A node has been silent for so long that it is counted out.", version: 1, payload: Silence }),
+    "node.lost": event({
+      summary: "A node has been silent for so long that it is counted out.",
+      version: 1,
+      payload: Silence,
+    }),
     "node.returned": event({ summary: "A suspect or lost node sends heartbeats again.", version: 1, payload: Silence }),
-    "node.disabled": event({ summary: "A node was taken out of every selection.", version: 1, payload: NodeFact.extend({ reason: z.string() }) }),
+    "node.disabled": event({
+      summary: "A node was taken out of every selection.",
+      version: 1,
+      payload: NodeFact.extend({ reason: z.string() }),
+    }),
     "node.enabled": event({ summary: "A disabled node is a target again.", version: 1, payload: NodeFact }),
-    "node.deleted": event({ summary: "A node was removed from the registry.", version: 1, payload: NodeFact.extend({ reason: z.string() }) }),
+    "node.deleted": event({
+      summary: "A node was removed from the registry.",
+      version: 1,
+      payload: NodeFact.extend({ reason: z.string() }),
+    }),
     "peer.seen": event({ summary: "mDNS shows an instance that was not there before.", version: 1, payload: Sighting }),
-    "peer.updated": event({ summary: "An instance's mDNS record (role, status, address) changed.", version: 1, payload: Sighting }),
-    "peer.gone": event({ summary: "An instance said goodbye on mDNS, or has not answered there for a while.", version: 1, payload: Sighting }),
+    "peer.updated": event({
+      summary: "An instance's mDNS record (role, status, address) changed.",
+      version: 1,
+      payload: Sighting,
+    }),
+    "peer.gone": event({
+      summary: "An instance said goodbye on mDNS, or has not answered there for a while.",
+      version: 1,
+      payload: Sighting,
+    }),
   },
 });

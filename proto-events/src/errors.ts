@@ -57,7 +57,7 @@ export const GENERAL_ERROR_CODES = {
   REQUEST_TOO_LARGE: {
     kind: "invalid-argument",
     summary: "The request body, URL or message is larger than the limit.",
-    remedy: "Send less; the limits are in docs/reference.",
+    remedy: "Send less; the message names the limit, which is a setting of the gateway.",
   },
   RATE_LIMITED: {
     kind: "busy",
@@ -87,7 +87,7 @@ export const GENERAL_ERROR_CODES = {
   BUS_UNAVAILABLE: {
     kind: "unavailable",
     summary: "The message bus cannot be reached or did not acknowledge in time.",
-    remedy: "Check that a majority of the server nodes run: `dvctl status`.",
+    remedy: "Check that a majority of the server nodes run: `dvctl status` says whether writes are acknowledged.",
   },
   MALFORMED_REPLY: {
     kind: "internal",

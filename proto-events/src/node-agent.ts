@@ -11,7 +11,9 @@ export const Facts = z.object({
   host: z.object({ hostname: z.string(), machineId: z.string().nullable(), bootId: z.string(), bootedAt: Timestamp }),
   os: z.object({ id: z.string(), name: z.string(), version: z.string(), codename: z.string().nullable() }),
   kernel: z.object({ release: z.string(), version: z.string(), architecture: z.string() }),
-  virtualisation: z.string().describe("none, kvm, docker … as systemd-detect-virt names it; unknown when it cannot be told."),
+  virtualisation: z
+    .string()
+    .describe("none, kvm, docker … as systemd-detect-virt names it; unknown when it cannot be told."),
   cpu: z.object({
     model: z.string(),
     sockets: z.number().int().positive(),
@@ -21,7 +23,14 @@ export const Facts = z.object({
   }),
   memory: z.object({ totalBytes: z.number().int(), availableBytes: z.number().int(), swapBytes: z.number().int() }),
   disks: z.array(
-    z.object({ name: z.string(), sizeBytes: z.number().int(), model: z.string().nullable(), serial: z.string().nullable(), rotational: z.boolean().nullable(), type: z.string() }),
+    z.object({
+      name: z.string(),
+      sizeBytes: z.number().int(),
+      model: z.string().nullable(),
+      serial: z.string().nullable(),
+      rotational: z.boolean().nullable(),
+      type: z.string(),
+    }),
   ),
   fileSystems: z.array(
     z.object({
@@ -45,7 +54,9 @@ export const Facts = z.object({
       up: z.boolean(),
     }),
   ),
-  tools: z.record(z.string(), z.string().nullable()).describe("Version of every tool that we drive; null when it is not installed."),
+  tools: z
+    .record(z.string(), z.string().nullable())
+    .describe("Version of every tool that we drive; null when it is not installed."),
   debvisor: z.object({ version: Version, node: z.string().describe("Version of the runtime.") }),
 });
 export type Facts = z.output<typeof Facts>;
@@ -56,15 +67,37 @@ export const Metrics = z.object({
   load: z.tuple([z.number(), z.number(), z.number()]),
   cpuPercent: z.number().min(0).max(100),
   memory: z.object({ totalBytes: z.number(), usedBytes: z.number(), swapUsedBytes: z.number() }),
-  disks: z.array(z.object({ name: z.string(), readBytesPerSecond: z.number(), writtenBytesPerSecond: z.number(), busyPercent: z.number() })),
-  networks: z.array(z.object({ name: z.string(), receivedBytesPerSecond: z.number(), sentBytesPerSecond: z.number(), errors: z.number() })),
+  disks: z.array(
+    z.object({
+      name: z.string(),
+      readBytesPerSecond: z.number(),
+      writtenBytesPerSecond: z.number(),
+      busyPercent: z.number(),
+    }),
+  ),
+  networks: z.array(
+    z.object({
+      name: z.string(),
+      receivedBytesPerSecond: z.number(),
+      sentBytesPerSecond: z.number(),
+      errors: z.number(),
+    }),
+  ),
   fileSystems: z.array(z.object({ mount: z.string(), usedPercent: z.number() })),
   uptimeSeconds: z.number(),
 });
 export type Metrics = z.output<typeof Metrics>;
 
 /** Groups of checks. The last four are the troubleshooting checks of HC-18. */
-export const HealthGroup = z.enum(["binaries", "services", "connectivity", "file-system", "resources", "permissions", "configuration"]);
+export const HealthGroup = z.enum([
+  "binaries",
+  "services",
+  "connectivity",
+  "file-system",
+  "resources",
+  "permissions",
+  "configuration",
+]);
 export type HealthGroup = z.output<typeof HealthGroup>;
 
 /** One finding. `skipped`: no role of this node needs it. */
@@ -84,7 +117,12 @@ export const Health = z.object({
   score: z.number().int().min(0).max(100),
   checkedAt: Timestamp,
   ms: z.number().nonnegative(),
-  counts: z.object({ passed: z.number().int(), warned: z.number().int(), failed: z.number().int(), skipped: z.number().int() }),
+  counts: z.object({
+    passed: z.number().int(),
+    warned: z.number().int(),
+    failed: z.number().int(),
+    skipped: z.number().int(),
+  }),
   checks: z.array(HealthCheck),
 });
 export type Health = z.output<typeof Health>;
@@ -168,7 +206,13 @@ export const nodeAgentContract = contract({
       input: z.strictObject({
         quick: z.stringbool().or(z.boolean()).default(false).describe("Only binaries and services."),
         only: z
-          .union([z.array(HealthGroup), z.string().transform((text) => text.split(",")).pipe(z.array(HealthGroup))])
+          .union([
+            z.array(HealthGroup),
+            z
+              .string()
+              .transform((text) => text.split(","))
+              .pipe(z.array(HealthGroup)),
+          ])
           .optional()
           .describe("Only these groups, separated by commas."),
       }),
@@ -199,18 +243,35 @@ export const nodeAgentContract = contract({
         },
         examples: [
           { command: "dvctl health run --nodes all", does: "Check every node." },
-          { command: "dvctl health run --nodes node-1 --only permissions,configuration", does: "Run two groups on one node." },
+          {
+            command: "dvctl health run --nodes node-1 --only permissions,configuration",
+            does: "Run two groups on one node.",
+          },
         ],
       },
     }),
   },
   events: {
-    "agent.started": event({ summary: "The agent of a node started.", version: 1, payload: z.object({ node: NodeId, name: NodeName, version: Version, bootId: z.string(), pid: z.number().int() }) }),
-    "agent.stopped": event({ summary: "The agent of a node stops in an orderly way.", version: 1, payload: z.object({ node: NodeId, name: NodeName, bootId: z.string() }) }),
+    "agent.started": event({
+      summary: "The agent of a node started.",
+      version: 1,
+      payload: z.object({ node: NodeId, name: NodeName, version: Version, bootId: z.string(), pid: z.number().int() }),
+    }),
+    "agent.stopped": event({
+      summary: "The agent of a node stops in an orderly way.",
+      version: 1,
+      payload: z.object({ node: NodeId, name: NodeName, bootId: z.string() }),
+    }),
     "health.changed": event({
       summary: "The verdict of a node's health checks changed.",
       version: 1,
-      payload: z.object({ node: NodeId, name: NodeName, from: z.string().nullable(), to: z.string(), failed: z.array(z.string()) }),
+      payload: z.object({
+        node: NodeId,
+        name: NodeName,
+        from: z.string().nullable(),
+        to: z.string(),
+        failed: z.array(z.string()),
+      }),
     }),
   },
   telemetry: {

@@ -27,5 +27,9 @@ export function allOperations(contracts: readonly Contract[] = CONTRACTS): reado
 
 /** Every event as `<service>.<entity>.<fact>` with its declaration. */
 export function allEvents(contracts: readonly Contract[] = CONTRACTS): ReadonlyMap<string, EventSpec> {
-  return new Map(contracts.flatMap(({ service, events }) => Object.entries(events).map(([key, spec]) => [`${service}.${key}`, spec] as const)));
+  return new Map(
+    contracts.flatMap(({ service, events }) =>
+      Object.entries(events).map(([key, spec]) => [`${service}.${key}`, spec] as const),
+    ),
+  );
 }

@@ -22,7 +22,7 @@ export type WireError = z.output<typeof WireError>;
 
 /** RFC 9457 problem document with the members `code`, `kind`, `exitCode`, `requestId` and `details`. */
 export const Problem = z.object({
-  type: z.string().describe("URI reference that names the problem: /v1/errors/<code>."),
+  type: z.string().describe("URI reference that names the problem: /v1/errors?code=<code>."),
   title: z.string().describe("Summary of the code."),
   status: z.number().int().describe("HTTP status."),
   detail: z.string().describe("What happened in this case."),
@@ -71,7 +71,10 @@ export function fanOut<T extends z.ZodType>(data: T) {
 
 /** Schema of a page of a list. */
 export function page<T extends z.ZodType>(item: T) {
-  return z.object({ items: z.array(item), nextCursor: z.string().nullable().describe("Send as `cursor` for the next page.") });
+  return z.object({
+    items: z.array(item),
+    nextCursor: z.string().nullable().describe("Send as `cursor` for the next page."),
+  });
 }
 
 /** Query fields that every list takes. */
@@ -88,7 +91,10 @@ export const listQuery = {
 
 /** An event as it is stored and delivered; attribute names are those of CloudEvents 1.0. */
 export const EventEnvelope = z.object({
-  id: z.string().regex(/^[0-9a-f]{32}$/).describe("128-bit random id, made once; also the Nats-Msg-Id."),
+  id: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .describe("128-bit random id, made once; also the Nats-Msg-Id."),
   type: z.string().describe("<service>.<entity>.<fact>."),
   source: z.string().describe("Node id of the origin, or core."),
   time: Timestamp,
@@ -101,7 +107,9 @@ export const EventEnvelope = z.object({
 export type EventEnvelope = z.output<typeof EventEnvelope>;
 
 /** An event as a subscriber receives it: the envelope and its place in the stream. */
-export const EventFrame = EventEnvelope.extend({ seq: z.number().int().positive().describe("Sequence in the event stream.") });
+export const EventFrame = EventEnvelope.extend({
+  seq: z.number().int().positive().describe("Sequence in the event stream."),
+});
 export type EventFrame = z.output<typeof EventFrame>;
 
 /** Frames that are no events. `gap`: events between `from` and `to` are gone from the stream; a `snapshot` follows. */

@@ -46,9 +46,14 @@ export type StreamName = keyof typeof STREAMS;
 
 /** Buckets by name. */
 export const BUCKETS = {
-  dv_nodes: { summary: "Node registry: one entry per node id.", history: 4, maxBytes: 64 * MIB, ttl: false, maxAgeMs: 0 },
+  dv_nodes: {
+    summary: "Node registry: one entry per node id.",
+    history: 4,
+    maxBytes: 64 * MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
   dv_leases: { summary: "Leases of single-writer jobs.", history: 1, maxBytes: 4 * MIB, ttl: true, maxAgeMs: 0 },
-  dv_config: { summary: "Cluster-wide settings.", history: 8, maxBytes: 16 * MIB, ttl: false, maxAgeMs: 0 },
   dv_tokens: { summary: "API keys, hashed.", history: 1, maxBytes: 16 * MIB, ttl: false, maxAgeMs: 0 },
   dv_idempotency: {
     summary: "Answers of requests by Idempotency-Key, kept 24 hours.",

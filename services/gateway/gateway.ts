@@ -31,6 +31,7 @@ import { Outbox } from "./outbox.ts";
 import { addOperationRoutes, callOf } from "./routes.ts";
 import { createServer } from "./server.ts";
 import { Starter } from "./starter.ts";
+import { ProbeRecord, WriteProbe } from "./write-probe.ts";
 
 /** A gateway that runs. */
 export interface Gateway {
@@ -48,7 +49,9 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
   const parts = await createParts(context, bus);
   const starter = createStarter(context, bus, parts);
   const ready = () =>
-    (bus.connected ? starter.waitsFor() : "the message bus") ?? (parts.hub.ready ? undefined : "the event stream");
+    (bus.connected ? starter.waitsFor() : "the message bus") ??
+    (parts.hub.ready ? undefined : "the event stream") ??
+    parts.writes.fault;
   const app = await createApp(context, bus, parts, ready);
   await app.listen({ host: context.config.host, port: context.config.port });
   starter.start();
@@ -62,6 +65,7 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
       parts.hub.stop(),
       parts.tokens.stop(),
       parts.directory.stop(),
+      parts.writes.stop(),
       parts.outbox.flush(1_500),
       ...starter.opened.map((open) => open.stop()),
     ]);
@@ -83,6 +87,7 @@ async function createParts(context: Context, bus: Bus) {
   const directory = new NodeDirectory();
   const idempotency = new IdempotencyStore({ clock, log, gateway: node.id });
   const instances = new InstanceCensus(bus, clock);
+  const writes = new WriteProbe({ clock, node: node.id });
   const hub = new EventHub(bus, log, { entries: config.events.bufferEntries, bytes: config.events.bufferBytes });
   const streams = new EventStreams({
     bus,
@@ -100,11 +105,41 @@ async function createParts(context: Context, bus: Bus) {
     clock,
     directory,
     instances,
+    writes,
     tokens,
     outbox,
     cluster: node.cluster,
     version: node.version,
   });
+  addSources(bus, metrics, { outbox, directory, hub, streams });
+  return {
+    tracing,
+    metrics,
+    outbox,
+    tokens,
+    failures,
+    limiter,
+    directory,
+    idempotency,
+    instances,
+    hub,
+    streams,
+    own,
+    writes,
+  };
+}
+
+/** Figures that are read when somebody asks for them. */
+function addSources(
+  bus: Bus,
+  metrics: Metrics,
+  {
+    outbox,
+    directory,
+    hub,
+    streams,
+  }: { outbox: Outbox; directory: NodeDirectory; hub: EventHub; streams: EventStreams },
+): void {
   metrics.addSources({
     debvisor_event_streams: { help: "Open event streams.", read: () => streams.counts.open },
     debvisor_event_streams_cut: {
@@ -121,12 +156,11 @@ async function createParts(context: Context, bus: Bus) {
     debvisor_bus_reconnects: { help: "Reconnects to the message bus.", read: () => bus.reconnects },
     debvisor_nodes: { help: "Registered nodes.", read: () => directory.list().length },
   });
-  return { tracing, metrics, outbox, tokens, failures, limiter, directory, idempotency, instances, hub, streams, own };
 }
 
 /** What has to come from the bus, each tried until it succeeds. */
 function createStarter({ config, clock, log }: Context, bus: Bus, parts: Parts): Starter {
-  const { tokens, directory, idempotency, hub } = parts;
+  const { tokens, directory, idempotency, hub, writes } = parts;
   const starter = new Starter(log, clock);
   starter.add("the API keys", async () => {
     const bucket = await bus.bucket("dv_tokens", TokenRecord);
@@ -137,7 +171,7 @@ function createStarter({ config, clock, log }: Context, bus: Bus, parts: Parts):
   starter.add("the event stream", () => hub.start());
   starter.add("a first write", async () => {
     idempotency.use(await bus.bucket("dv_idempotency", IdempotencyRecord));
-    await idempotency.probe();
+    await writes.start(await bus.bucket("dv_idempotency", ProbeRecord));
   });
   starter.add("the discovery service", async () => {
     await bus.requestRaw(CORE, "discovery", "list-nodes", { limit: 1 }, { timeoutMs: 2_000 });

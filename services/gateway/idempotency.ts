@@ -148,14 +148,6 @@ export class IdempotencyStore {
     }
   }
 
-  /** Writes and removes an entry, to see that the bus takes writes. @throws BUS_UNAVAILABLE */
-  async probe(): Promise<void> {
-    const kvKey = sha256(`probe\n${randomBytes(16).toString("hex")}`);
-    const nobody = { operation: "probe", principal: "system", method: "", path: "", input: {}, requestId: "probe" };
-    const revision = await this.#open().create(kvKey, this.#pending(nobody));
-    await this.#open().delete(kvKey, revision);
-  }
-
   async #takeOver(kvKey: string, record: IdempotencyRecord, before: number, credential: string): Promise<Ticket> {
     try {
       return { kvKey, record, credential, revision: await this.#open().update(kvKey, record, before) };

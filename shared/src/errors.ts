@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The one error class that crosses module boundaries, and its way onto the wire and back. */
 import { ERROR_CODES, ERROR_KINDS, type ErrorCode, type ErrorKind, errorEntry } from "@debvisor/proto-events/errors";
-import { WireError } from "@debvisor/proto-events/replies";
+import type { WireError } from "@debvisor/proto-events/replies";
 
 /** Options of a `DvError`. `details` are safe to show; `cause` goes to the log only. */
 export interface DvErrorOptions {
@@ -37,13 +37,21 @@ export class DvError extends Error {
 
   /** The form in which it crosses the bus. */
   toWire(): WireError {
-    return { code: this.code, kind: this.kind, message: this.message, ...(this.details ? { details: { ...this.details } } : {}) };
+    return {
+      code: this.code,
+      kind: this.kind,
+      message: this.message,
+      ...(this.details ? { details: { ...this.details } } : {}),
+    };
   }
 }
 
 /** Makes a `DvError` of an error from the wire; a code unknown here keeps its kind. */
 export function fromWire(wire: WireError): DvError {
-  return new DvError(wire.code as ErrorCode, wire.message, { details: wire.details, kind: errorEntry(wire.code)?.kind ?? wire.kind });
+  return new DvError(wire.code as ErrorCode, wire.message, {
+    details: wire.details,
+    kind: errorEntry(wire.code)?.kind ?? wire.kind,
+  });
 }
 
 /** Turns anything thrown into a `DvError`; what is not one becomes INTERNAL with the original as its cause. */
@@ -55,7 +63,11 @@ export function toDvError(error: unknown): DvError {
 /** One line per cause, outermost first; for logs. */
 export function causeChain(error: unknown, limit = 8): string {
   const lines: string[] = [];
-  for (let at: unknown = error; at !== undefined && lines.length < limit; at = at instanceof Error ? at.cause : undefined) {
+  for (
+    let at: unknown = error;
+    at !== undefined && lines.length < limit;
+    at = at instanceof Error ? at.cause : undefined
+  ) {
     lines.push(at instanceof Error ? `${at.name}: ${at.message}` : String(at));
   }
   return lines.join(" <- ");

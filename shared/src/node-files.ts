@@ -44,7 +44,11 @@ export const Membership = z.strictObject({
       helperPorts: z.tuple([Port, Port, Port]),
       routes: z.array(z.string()).min(1),
       routePassword: z.string().min(32),
-      trust: z.strictObject({ operatorJwt: z.string(), systemAccount: z.string(), accounts: z.record(z.string(), z.string()) }),
+      trust: z.strictObject({
+        operatorJwt: z.string(),
+        systemAccount: z.string(),
+        accounts: z.record(z.string(), z.string()),
+      }),
     })
     .optional(),
 });
@@ -69,7 +73,9 @@ export function nodePaths(dir: string) {
 
 /** Id of a node: lower-case base32 of the first 80 bits of SHA-256 over its public key (SPKI). */
 export function nodeIdOf(publicKey: KeyObject): string {
-  const digest = createHash("sha256").update(publicKey.export({ type: "spki", format: "der" })).digest();
+  const digest = createHash("sha256")
+    .update(publicKey.export({ type: "spki", format: "der" }))
+    .digest();
   const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
   let bits = BigInt(`0x${digest.subarray(0, 10).toString("hex")}`);
   let id = "";
@@ -96,7 +102,11 @@ export function readNode(dir: string): NodeFile {
   } catch (error) {
     throw new DvError("DATA_FOLDER_CORRUPT", `${paths.identity} holds no private key.`, { cause: error });
   }
-  if (id !== node.id) throw new DvError("DATA_FOLDER_CORRUPT", `${paths.node} names node ${node.id}, but the key in ${paths.identity} belongs to ${id}.`);
+  if (id !== node.id)
+    throw new DvError(
+      "DATA_FOLDER_CORRUPT",
+      `${paths.node} names node ${node.id}, but the key in ${paths.identity} belongs to ${id}.`,
+    );
   return node;
 }
 

@@ -54,11 +54,18 @@ export class ServiceHost {
   }
 
   /** Starts a service; does nothing for one that belongs on server nodes when this is none. */
-  async start<S extends z.ZodType>(definition: ServiceDefinition<S>, flags: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  async start<S extends z.ZodType>(
+    definition: ServiceDefinition<S>,
+    flags: Readonly<Record<string, unknown>> = {},
+  ): Promise<void> {
     const isServer = this.#node.roles.includes("server");
     if (definition.serversOnly && !isServer) return;
     const log = this.#log.child({ service: definition.name });
-    const { values } = loadConfig(definition.config, { service: definition.name, files: configFiles(this.#dir, this.#node, definition.name), flags });
+    const { values } = loadConfig(definition.config, {
+      service: definition.name,
+      files: configFiles(this.#dir, this.#node, definition.name),
+      flags,
+    });
     const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
     const connections = coreBus ? [coreBus] : [];
     const context: ServiceContext<z.output<S>> = {
@@ -76,16 +83,14 @@ export class ServiceHost {
     log.info("service started");
   }
 
-  /** Names of services that are not ready, with what they wait for. */
-  waiting(): string[] {
-    return this.#started.flatMap(({ name, running }) => running.ready() ?? []).map(String);
-  }
-
   /** Drains everything. Resolves within about 4 s even when the bus is gone. */
   async stop(): Promise<void> {
     await Promise.all(
       this.#started.splice(0).map(async ({ name, running, connections }) => {
-        const inTime = await Promise.race([running.stop().then(() => true), systemClock.sleep(STOP_LIMIT_MS).then(() => false)]).catch(() => true);
+        const inTime = await Promise.race([
+          running.stop().then(() => true),
+          systemClock.sleep(STOP_LIMIT_MS).then(() => false),
+        ]).catch(() => true);
         if (!inTime) this.#log.warn({ service: name }, "the service did not stop in time");
         await Promise.all(connections.map((bus) => bus.close()));
       }),
@@ -177,7 +182,10 @@ function stopOnSignal(host: ServiceHost, log: Logger): Promise<void> {
 function parseFlags(argv: readonly string[]): { nodeDir: string | undefined; flags: Record<string, string> } {
   const { values } = parseArgs({ args: [...argv], strict: false, options: { "node-dir": { type: "string" } } });
   const { "node-dir": nodeDir, ...rest } = values;
-  const flags = Object.entries(rest).map(([key, value]) => [key.replace(/-([a-z])/g, (_match, letter: string) => letter.toUpperCase()), String(value)]);
+  const flags = Object.entries(rest).map(([key, value]) => [
+    key.replace(/-([a-z])/g, (_match, letter: string) => letter.toUpperCase()),
+    String(value),
+  ]);
   return { nodeDir: typeof nodeDir === "string" ? nodeDir : undefined, flags: Object.fromEntries(flags) };
 }
 

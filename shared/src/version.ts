@@ -3,4 +3,6 @@
 import { readFileSync } from "node:fs";
 
 /** Semantic version of the whole repository; all its parts are released together. */
-export const VERSION: string = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
+).version;

@@ -4,7 +4,14 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { freeBasePort, processesMentioning, runCommand, runLauncher, startLocalCluster, temporaryFolder } from "../support/local-cluster.ts";
+import {
+  freeBasePort,
+  processesMentioning,
+  runCommand,
+  runLauncher,
+  startLocalCluster,
+  temporaryFolder,
+} from "../support/local-cluster.ts";
 
 const START = path.resolve(import.meta.dirname, "../../apps/lab/bin/start.cjs");
 
@@ -39,7 +46,11 @@ test.each([
 test("a missing nats-server that cannot be fetched ends with one line", async () => {
   using folder = temporaryFolder();
 
-  const { code, stderr } = await runCommand("node", [START, "--data", folder.dir, "--port", String(await freeBasePort())], { NATS_SERVER: "/nowhere/nats-server" });
+  const { code, stderr } = await runCommand(
+    "node",
+    [START, "--data", folder.dir, "--port", String(await freeBasePort())],
+    { NATS_SERVER: "/nowhere/nats-server" },
+  );
 
   expect(code).toBe(4);
   expect(stderr.trim().split("\n")).toHaveLength(1);

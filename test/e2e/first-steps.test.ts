@@ -35,7 +35,11 @@ test("nodes list shows three living servers, as a table and as the API's own rep
   expect(table.code).toBe(0);
   expect(table.stdout.split("\n")[0]).toMatch(/ID +NAME +ROLE +STATE +LAST SEEN +VERSION +LOAD +MEMORY/);
   const items = (JSON.parse(json.stdout) as { items: { id: string; name: string; state: string }[] }).items;
-  expect(items.map(({ name, state }) => [name, state])).toEqual([["node-1", "alive"], ["node-2", "alive"], ["node-3", "alive"]]);
+  expect(items.map(({ name, state }) => [name, state])).toEqual([
+    ["node-1", "alive"],
+    ["node-2", "alive"],
+    ["node-3", "alive"],
+  ]);
   expect(Object.keys(JSON.parse(json.stdout))).toEqual(Object.keys(api as object));
 });
 
@@ -44,7 +48,15 @@ test("facts of all nodes are those of this machine, one answer per node", async 
 
   const reply = JSON.parse(stdout);
   expect(code).toBe(0);
-  expect(reply.census).toMatchObject({ total: 3, ok: 3, failed: 0, unreachable: 0, timedOut: 0, skipped: 0, refused: 0 });
+  expect(reply.census).toMatchObject({
+    total: 3,
+    ok: 3,
+    failed: 0,
+    unreachable: 0,
+    timedOut: 0,
+    skipped: 0,
+    refused: 0,
+  });
   const { stdout: kernel } = await runUname();
   for (const { data } of reply.results) expect(data.kernel.release).toBe(kernel.trim());
 });
@@ -55,7 +67,8 @@ test("a fresh cluster is healthy", async () => {
   const full = await lab.command("debvisor-health-check", "--format", "json");
 
   expect(run.code).toBe(0);
-  for (const { data } of JSON.parse(run.stdout).results) expect(data).toMatchObject({ verdict: "healthy", score: 100, counts: { failed: 0 } });
+  for (const { data } of JSON.parse(run.stdout).results)
+    expect(data).toMatchObject({ verdict: "healthy", score: 100, counts: { failed: 0 } });
   expect([quick.code, full.code]).toEqual([0, 0]);
   expect(JSON.parse(full.stdout)).toBeTypeOf("object");
 });
@@ -63,25 +76,48 @@ test("a fresh cluster is healthy", async () => {
 test("services list names every part on every node", async () => {
   const { stdout } = await lab.dvctl("services", "list", "--format", "json");
 
-  const seen = (JSON.parse(stdout).items as { service: string; part: string; nodeName: string }[]).map(({ service, part, nodeName }) => `${nodeName} ${service} ${part}`);
+  const seen = (JSON.parse(stdout).items as { service: string; part: string; nodeName: string }[]).map(
+    ({ service, part, nodeName }) => `${nodeName} ${service} ${part}`,
+  );
   for (const node of ["node-1", "node-2", "node-3"]) {
-    for (const instance of ["discovery core", "gateway core", "node-agent node"]) expect(seen).toContain(`${node} ${instance}`);
+    for (const instance of ["discovery core", "gateway core", "node-agent node"])
+      expect(seen).toContain(`${node} ${instance}`);
   }
 });
 
 test("events of the last minutes can be read back and followed", async () => {
-  const { code, stdout } = await lab.dvctl("events", "follow", "--filter", "node-agent.>", "--since", "10m", "--until-caught-up", "--format", "json");
+  const { code, stdout } = await lab.dvctl(
+    "events",
+    "follow",
+    "--filter",
+    "node-agent.>",
+    "--since",
+    "10m",
+    "--until-caught-up",
+    "--format",
+    "json",
+  );
 
-  const events = stdout.trim().split("\n").map((line) => JSON.parse(line) as { type: string; seq: number; data: { name: string } });
+  const events = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { type: string; seq: number; data: { name: string } });
   expect(code).toBe(0);
-  expect(events.filter(({ type }) => type === "node-agent.agent.started").map(({ data }) => data.name).sort()).toEqual(["node-1", "node-2", "node-3"]);
+  expect(
+    events
+      .filter(({ type }) => type === "node-agent.agent.started")
+      .map(({ data }) => data.name)
+      .sort(),
+  ).toEqual(["node-1", "node-2", "node-3"]);
   expect(events.map(({ seq }) => seq)).toEqual([...new Set(events.map(({ seq }) => seq))].sort((a, b) => a - b));
 });
 
 test("the printed token opens the API with curl, and nothing opens it without one", async () => {
   const { stdout } = await lab.dvctl("token", "show");
 
-  const withToken = await fetch(`http://127.0.0.1:${lab.port}/v1/nodes`, { headers: { authorization: `Bearer ${stdout.trim()}` } });
+  const withToken = await fetch(`http://127.0.0.1:${lab.port}/v1/nodes`, {
+    headers: { authorization: `Bearer ${stdout.trim()}` },
+  });
   const without = await fetch(`http://127.0.0.1:${lab.port}/v1/nodes`);
 
   expect(withToken.status).toBe(200);
@@ -90,11 +126,17 @@ test("the printed token opens the API with curl, and nothing opens it without on
 });
 
 test("a token narrower than the administrator's is held to its role on every gateway, and revoked at once", async () => {
-  const created = JSON.parse((await lab.dvctl("tokens", "create", "ci", "--role", "viewer", "--format", "json")).stdout) as { secret: string; token: { id: string } };
+  const created = JSON.parse(
+    (await lab.dvctl("tokens", "create", "ci", "--role", "viewer", "--format", "json")).stdout,
+  ) as { secret: string; token: { id: string } };
   const headers = { authorization: `Bearer ${created.secret}`, "idempotency-key": "k1" };
 
   const read = await eventually(() => lab.fetch("/v1/nodes", { headers }, 2), 200);
-  const write = await lab.fetch("/v1/nodes/node-3/disable", { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: '{"reason":"test"}' }, 2);
+  const write = await lab.fetch(
+    "/v1/nodes/node-3/disable",
+    { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: '{"reason":"test"}' },
+    2,
+  );
   const revoked = await lab.dvctl("tokens", "revoke", created.token.id, "--confirm");
   const after = await eventually(() => lab.fetch("/v1/nodes", { headers }, 3), 401);
 
@@ -124,15 +166,33 @@ test("selections: nothing matched is 3, none named is 2, an unknown node is 3", 
 test("mDNS discovery by a server finds the members", async () => {
   const { code, stdout } = await lab.dvctl("discover", "--seconds", "1.5", "--format", "json");
 
-  const members = (JSON.parse(stdout).items as { name: string; member: string; port: number }[]).filter(({ member }) => member === "yes");
+  const members = (JSON.parse(stdout).items as { name: string; member: string; port: number }[]).filter(
+    ({ member }) => member === "yes",
+  );
   expect(code).toBe(0);
   expect(members.map(({ name }) => name).sort()).toEqual(["node-1", "node-2", "node-3"]);
 });
 
 test("the replicas of every stream are raised to three, and an event says so", async () => {
-  const { stdout } = await lab.dvctl("events", "follow", "--filter", "cluster.replicas.raised", "--since", "10m", "--count", "1", "--timeout", "60", "--format", "json");
+  const { stdout } = await lab.dvctl(
+    "events",
+    "follow",
+    "--filter",
+    "cluster.replicas.raised",
+    "--since",
+    "10m",
+    "--count",
+    "1",
+    "--timeout",
+    "60",
+    "--format",
+    "json",
+  );
 
-  expect(JSON.parse(stdout).data).toMatchObject({ replicas: 3, servers: expect.arrayContaining(["node-1", "node-2", "node-3"]) });
+  expect(JSON.parse(stdout).data).toMatchObject({
+    replicas: 3,
+    servers: expect.arrayContaining(["node-1", "node-2", "node-3"]),
+  });
 });
 
 function runUname(): Promise<{ stdout: string }> {

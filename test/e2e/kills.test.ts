@@ -19,5 +19,7 @@ test("six kills: the rest goes on, no event is missed or seen twice, every ackno
   expect(followed).toEqual(Array.from({ length: followed.length }, (_, i) => i + 1));
   expect(new Set(existing).size).toBe(existing.length);
   expect(acknowledged.filter((name) => !existing.includes(name))).toEqual([]);
-  console.info(`recovery after each kill: ${recoveryMs.join(", ")} ms; ${followed.length} events, ${acknowledged.length} writes`);
+  console.info(
+    `recovery after each kill: ${recoveryMs.join(", ")} ms; ${followed.length} events, ${acknowledged.length} writes`,
+  );
 });

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Nodes that are killed, come back, and clusters that are stopped, resumed and made larger. */
 import { expect, test } from "vitest";
-import { type LocalCluster, processesMentioning, startLocalCluster, temporaryFolder } from "../support/local-cluster.ts";
+import {
+  type LocalCluster,
+  processesMentioning,
+  startLocalCluster,
+  temporaryFolder,
+} from "../support/local-cluster.ts";
 
 interface SeenEvent {
   readonly seq: number;
@@ -10,9 +15,26 @@ interface SeenEvent {
 }
 
 async function nodeEvents(lab: LocalCluster, name: string): Promise<string[]> {
-  const { stdout } = await lab.dvctl("events", "follow", "--filter", "discovery.node.*", "--since", "0", "--until-caught-up", "--format", "json");
-  const events = stdout.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line) as SeenEvent);
-  return events.filter(({ data }) => data.name === name).map(({ type }) => type.replace("discovery.node.", "")).filter((fact) => fact !== "updated");
+  const { stdout } = await lab.dvctl(
+    "events",
+    "follow",
+    "--filter",
+    "discovery.node.*",
+    "--since",
+    "0",
+    "--until-caught-up",
+    "--format",
+    "json",
+  );
+  const events = stdout
+    .trim()
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as SeenEvent);
+  return events
+    .filter(({ data }) => data.name === name)
+    .map(({ type }) => type.replace("discovery.node.", ""))
+    .filter((fact) => fact !== "updated");
 }
 
 test("a killed node becomes suspect, then lost; a fan-out meanwhile ends on time and names it; started again it is alive", async () => {
@@ -28,7 +50,10 @@ test("a killed node becomes suspect, then lost; a fan-out meanwhile ends on time
 
   expect(fanOut.code).toBe(5);
   expect(fanOut.ms).toBeLessThan(10_000);
-  const { census, results } = JSON.parse(fanOut.stdout) as { census: object; results: { name: string; status: string }[] };
+  const { census, results } = JSON.parse(fanOut.stdout) as {
+    census: object;
+    results: { name: string; status: string }[];
+  };
   expect(census).toMatchObject({ total: 3, ok: 2 });
   expect(results.find(({ status }) => status !== "ok")?.name).toBe("node-3");
   expect(back.code).toBe(0);
@@ -45,7 +70,9 @@ test("stopped and started again, it is the same cluster with its data; nothing i
   const left = await processesMentioning(folder.dir);
 
   await using again = await startLocalCluster({ dataDir: folder.dir });
-  const tokens = JSON.parse((await again.dvctl("tokens", "list", "--format", "json")).stdout) as { items: { name: string }[] };
+  const tokens = JSON.parse((await again.dvctl("tokens", "list", "--format", "json")).stdout) as {
+    items: { name: string }[];
+  };
   await again.untilState({ "node-1": "alive", "node-2": "alive", "node-3": "alive" }, 15_000);
 
   expect(stopMs).toBeLessThan(5_000);
@@ -66,7 +93,9 @@ test("a cluster of one comes back by itself and can grow to five with its data",
   await again.stop();
 
   await using five = await startLocalCluster({ dataDir: folder.dir, flags: ["--nodes", "5"] });
-  const tokens = JSON.parse((await five.dvctl("tokens", "list", "--format", "json")).stdout) as { items: { name: string }[] };
+  const tokens = JSON.parse((await five.dvctl("tokens", "list", "--format", "json")).stdout) as {
+    items: { name: string }[];
+  };
   const fanOut = JSON.parse((await five.dvctl("metrics", "show", "--nodes", "all", "--format", "json")).stdout);
 
   expect(tokens.items.map(({ name }) => name)).toContain("first");

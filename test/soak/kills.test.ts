@@ -11,7 +11,10 @@ test("fifty kills: no event is missed or seen twice, every acknowledged write is
   const seed = Number(process.env["DV_SEED"] ?? Date.now() % 1_000_000);
   console.info(`seed ${seed}`);
   const random = numbers(seed);
-  const victims = Array.from({ length: KILLS }, (): Victim => ({ node: `node-${1 + random(3)}`, part: PARTS[random(PARTS.length)] ?? "gateway" }));
+  const victims = Array.from(
+    { length: KILLS },
+    (): Victim => ({ node: `node-${1 + random(3)}`, part: PARTS[random(PARTS.length)] ?? "gateway" }),
+  );
   await using lab = await startLocalCluster({ flags: ["--processes"] });
 
   const { followed, acknowledged, existing, recoveryMs } = await runKills(lab, victims);
@@ -19,7 +22,9 @@ test("fifty kills: no event is missed or seen twice, every acknowledged write is
   expect(followed).toEqual(Array.from({ length: followed.length }, (_, i) => i + 1));
   expect(new Set(existing).size).toBe(existing.length);
   expect(acknowledged.filter((name) => !existing.includes(name))).toEqual([]);
-  console.info(`slowest recovery ${Math.max(...recoveryMs)} ms; ${followed.length} events, ${acknowledged.length} writes`);
+  console.info(
+    `slowest recovery ${Math.max(...recoveryMs)} ms; ${followed.length} events, ${acknowledged.length} writes`,
+  );
 });
 
 /** Mulberry32: small, and the same on every machine. */

@@ -126,11 +126,13 @@ export class BusCluster implements AsyncDisposable {
 
   /** Adds servers up to `size`, then raises the replicas; `raise: false` leaves that to the caller. */
   async grow(size: number, { raise = true }: { raise?: boolean } = {}): Promise<void> {
-    const before = this.#servers.length;
-    while (this.#servers.length < size) await this.#add(this.#servers.map((server) => server.route));
-    const routes = this.#servers.map((server) => server.route);
-    for (const server of this.#servers) server.setRoutes(routes);
-    await Promise.all(this.#servers.slice(before).map((server) => server.start()));
+    // One after the other: two servers with empty stores could elect a leader between them.
+    while (this.#servers.length < size) {
+      const server = await this.#add(this.#servers.map(({ route }) => route));
+      const routes = this.#servers.map(({ route }) => route);
+      for (const known of this.#servers) known.setRoutes(routes);
+      await server.start();
+    }
     if (!raise) return;
     const { manager, bus } = await this.admin();
     await raiseReplicas(manager, Math.min(size, 3), REPLICA_PATIENCE_MS);

@@ -3,8 +3,9 @@
  * Kills processes of a running local cluster, one after the other, while a writer writes and a follower follows. What must
  * hold: every write is there once, the follower sees every event once and in order, and every node is alive at the end.
  */
-import { randomUUID } from "node:crypto";
+
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import path from "node:path";
 import type { LabNodeStatus, LocalCluster } from "./local-cluster.ts";
 import { waitFor } from "./wait-for.ts";
@@ -37,7 +38,17 @@ class Follower {
   constructor(lab: LocalCluster) {
     this.#child = spawn(
       process.execPath,
-      [path.join(ROOT, "apps/cli/src/dvctl.ts"), "events", "follow", "--since", "0", "--filter", ">", "--format", "json"],
+      [
+        path.join(ROOT, "apps/cli/src/dvctl.ts"),
+        "events",
+        "follow",
+        "--since",
+        "0",
+        "--filter",
+        ">",
+        "--format",
+        "json",
+      ],
       { env: { ...process.env, DV_CONTEXT: lab.contextFile }, stdio: ["ignore", "pipe", "ignore"] },
     );
     let rest = "";
@@ -114,12 +125,20 @@ export async function runKills(lab: LocalCluster, victims: readonly Victim[]): P
   const writer = new Writer(lab);
   const recoveryMs: number[] = [];
   try {
-    await waitFor(() => writer.acknowledged.length > 0 && follower.seen.length > 0, RECOVERY_MS, () => "nothing was written or followed");
+    await waitFor(
+      () => writer.acknowledged.length > 0 && follower.seen.length > 0,
+      RECOVERY_MS,
+      () => "nothing was written or followed",
+    );
     for (const victim of victims) recoveryMs.push(await killOne(lab, victim, writer));
     await writer.stop();
     await lab.untilState({ "node-1": "alive", "node-2": "alive", "node-3": "alive" }, RECOVERY_MS);
     const last = await lastSequence(lab);
-    await waitFor(() => (follower.seen.at(-1) ?? 0) >= last, RECOVERY_MS, () => `followed up to ${follower.seen.at(-1)} of ${last}`);
+    await waitFor(
+      () => (follower.seen.at(-1) ?? 0) >= last,
+      RECOVERY_MS,
+      () => `followed up to ${follower.seen.at(-1)} of ${last}`,
+    );
   } finally {
     await writer.stop();
     await follower.stop();
@@ -151,7 +170,20 @@ function pidOf(nodes: readonly LabNodeStatus[], { node, part }: Victim): number 
 }
 
 async function lastSequence(lab: LocalCluster): Promise<number> {
-  const { stdout } = await lab.dvctl("events", "follow", "--tail", "1", "--filter", ">", "--count", "1", "--format", "json", "--timeout", "20");
+  const { stdout } = await lab.dvctl(
+    "events",
+    "follow",
+    "--tail",
+    "1",
+    "--filter",
+    ">",
+    "--count",
+    "1",
+    "--format",
+    "json",
+    "--timeout",
+    "20",
+  );
   return (JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as { seq: number }).seq;
 }
 

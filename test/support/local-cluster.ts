@@ -60,7 +60,12 @@ export function runLauncher(flags: readonly string[]): Promise<CommandResult> {
 }
 
 /** Runs a program to its end. */
-export async function runCommand(program: string, args: readonly string[], env: Readonly<Record<string, string>>, timeoutMs = 60_000): Promise<CommandResult> {
+export async function runCommand(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  timeoutMs = 60_000,
+): Promise<CommandResult> {
   const startedAt = performance.now();
   const child = spawn(program, [...args], { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
   let stdout = "";
@@ -90,7 +95,9 @@ export class LocalCluster implements AsyncDisposable {
     this.port = port;
     this.#folder = folder;
     const startedAt = performance.now();
-    this.#child = spawn("node", [START, "--data", dataDir, "--port", String(port), ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = spawn("node", [START, "--data", dataDir, "--port", String(port), ...flags], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => {
         this.firstLineMs ||= performance.now() - startedAt;
@@ -104,7 +111,11 @@ export class LocalCluster implements AsyncDisposable {
   }
 
   async untilReady(): Promise<void> {
-    await waitFor(() => this.readyMs > 0 || this.#closed, READY_MS, () => `not ready: ${this.output}`);
+    await waitFor(
+      () => this.readyMs > 0 || this.#closed,
+      READY_MS,
+      () => `not ready: ${this.output}`,
+    );
     if (this.readyMs === 0) throw new Error(`the launcher ended: ${this.output}`);
   }
 
@@ -115,7 +126,10 @@ export class LocalCluster implements AsyncDisposable {
 
   /** Runs one of the commands of apps/cli against this cluster. */
   command(name: string, ...args: readonly string[]): Promise<CommandResult> {
-    return runCommand("node", [path.join(ROOT, "apps/cli/bin", `${name}.cjs`), ...args], { DV_CONTEXT: this.contextFile, NO_COLOR: "1" });
+    return runCommand("node", [path.join(ROOT, "apps/cli/bin", `${name}.cjs`), ...args], {
+      DV_CONTEXT: this.contextFile,
+      NO_COLOR: "1",
+    });
   }
 
   get contextFile(): string {
@@ -149,7 +163,9 @@ export class LocalCluster implements AsyncDisposable {
         if (reply?.status !== 200) return false;
         const { items } = (await reply.json()) as { items: { name: string; state: string }[] };
         seen = JSON.stringify(items.map(({ name, state }) => [name, state]));
-        return Object.entries(states).every(([name, state]) => items.some((node) => node.name === name && node.state === state));
+        return Object.entries(states).every(([name, state]) =>
+          items.some((node) => node.name === name && node.state === state),
+        );
       },
       patienceMs,
       () => `wanted ${JSON.stringify(states)}, saw ${seen}`,
@@ -161,7 +177,11 @@ export class LocalCluster implements AsyncDisposable {
     if (this.#closed) return 0;
     const startedAt = performance.now();
     this.#child.kill("SIGTERM");
-    await waitFor(() => this.#closed, 10_000, () => `did not stop: ${this.output}`).catch((error: unknown) => {
+    await waitFor(
+      () => this.#closed,
+      10_000,
+      () => `did not stop: ${this.output}`,
+    ).catch((error: unknown) => {
       this.#child.kill("SIGKILL");
       throw error;
     });
@@ -180,7 +200,12 @@ export class LocalCluster implements AsyncDisposable {
 /** Starts a cluster and waits until it is ready. */
 export async function startLocalCluster(options: LocalClusterOptions = {}): Promise<LocalCluster> {
   const folder = options.dataDir === undefined ? temporaryFolder() : undefined;
-  const lab = new LocalCluster(options.dataDir ?? folder?.dir ?? "", await freeBasePort(5), options.flags ?? [], folder);
+  const lab = new LocalCluster(
+    options.dataDir ?? folder?.dir ?? "",
+    await freeBasePort(5),
+    options.flags ?? [],
+    folder,
+  );
   try {
     await lab.untilReady();
     return lab;

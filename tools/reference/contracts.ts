@@ -2,7 +2,7 @@
 /** A page per service: its operations with routes and fields, its events, its telemetry. */
 import { type Contract, type OperationSpec, roleOf, wireName } from "@debvisor/proto-events/kit";
 import { CONTRACTS } from "@debvisor/proto-events/registry";
-import { CORE } from "@debvisor/proto-events/subjects";
+import { CORE, rpcSubject } from "@debvisor/proto-events/subjects";
 import { z } from "zod";
 import { GENERATED, table } from "./markdown.ts";
 
@@ -32,22 +32,46 @@ export function contractPages(): [string, string][] {
 function page(contract: Contract): string {
   const operations = Object.entries(contract.operations);
   const parts = [GENERATED, `# ${contract.service}`, contract.summary];
-  if (operations.length > 0) parts.push("## Operations", ...operations.map(([name, spec]) => operationSection(contract.service, name, spec)));
+  if (operations.length > 0)
+    parts.push("## Operations", ...operations.map(([name, spec]) => operationSection(contract.service, name, spec)));
   const events = Object.entries(contract.events);
   if (events.length > 0) {
-    parts.push("## Events", table(["Type", "Version", "When", "Data"], events.map(([key, { version, summary, payload }]) => [`\`${contract.service}.${key}\``, String(version), summary, fieldList(payload)])));
+    parts.push(
+      "## Events",
+      table(
+        ["Type", "Version", "When", "Data"],
+        events.map(([key, { version, summary, payload }]) => [
+          `\`${contract.service}.${key}\``,
+          String(version),
+          summary,
+          fieldList(payload),
+        ]),
+      ),
+    );
   }
   const telemetry = Object.entries(contract.telemetry ?? {});
   if (telemetry.length > 0) {
-    parts.push("## Telemetry", table(["What", "When", "Data"], telemetry.map(([key, { summary, payload }]) => [`\`${contract.service}.${key}\``, summary, fieldList(payload)])));
+    parts.push(
+      "## Telemetry",
+      table(
+        ["What", "When", "Data"],
+        telemetry.map(([key, { summary, payload }]) => [`\`${contract.service}.${key}\``, summary, fieldList(payload)]),
+      ),
+    );
   }
   return `${parts.join("\n\n")}\n`;
 }
 
 function operationSection(service: string, name: string, spec: OperationSpec): string {
-  const subject = `dv.rpc.${spec.scope === "core" ? CORE : "<node>"}.${service}.${wireName(name)}`;
+  const subject = rpcSubject(spec.scope === "core" ? CORE : "node", service, wireName(name)).replace(
+    ".node.",
+    ".<node>.",
+  );
   const facts = [
-    ["Route", spec.http ? `\`${spec.http.method} ${spec.http.path}${spec.scope === "node" ? "?nodes=" : ""}\`` : "none"],
+    [
+      "Route",
+      spec.http ? `\`${spec.http.method} ${spec.http.path}${spec.scope === "node" ? "?nodes=" : ""}\`` : "none",
+    ],
     ["Subject", `\`${subject}\``],
     ["Permission", `\`${spec.permission}\`, role ${roleOf(spec)}`],
     ["Effect", `${spec.effect}${spec.idempotent ? ", idempotent" : ""}`],
@@ -67,11 +91,16 @@ function operationSection(service: string, name: string, spec: OperationSpec): s
 }
 
 function fieldTable(list: readonly Field[]): string {
-  return table(["Field", "Type", "", "Meaning"], list.map(({ name, type, required, text }) => [`\`${name}\``, type, required ? "required" : "optional", text]));
+  return table(
+    ["Field", "Type", "", "Meaning"],
+    list.map(({ name, type, required, text }) => [`\`${name}\``, type, required ? "required" : "optional", text]),
+  );
 }
 
 function fieldList(schema: z.ZodType): string {
-  return fields(toSchema(schema, "output")).map(({ name }) => `\`${name}\``).join(" ");
+  return fields(toSchema(schema, "output"))
+    .map(({ name }) => `\`${name}\``)
+    .join(" ");
 }
 
 function toSchema(schema: z.ZodType, io: "input" | "output"): JsonSchema {
@@ -83,7 +112,12 @@ function fields(schema: JsonSchema): Field[] {
     name,
     type: typeOf(property),
     required: schema.required?.includes(name) ?? false,
-    text: [property.description ?? "", property.default === undefined ? "" : `Default ${JSON.stringify(property.default)}.`].filter(Boolean).join(" "),
+    text: [
+      property.description ?? "",
+      property.default === undefined ? "" : `Default ${JSON.stringify(property.default)}.`,
+    ]
+      .filter(Boolean)
+      .join(" "),
   }));
 }
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The page of what each identity may say and hear on the bus, from the same function that issues credentials. */
 import { CONTRACTS } from "@debvisor/proto-events/registry";
-import { corePermissions, nodeTemplate, type Permissions, streamAdminPermissions, systemPermissions } from "@debvisor/shared/bus/permissions";
+import {
+  corePermissions,
+  nodeTemplate,
+  type Permissions,
+  streamAdminPermissions,
+  systemPermissions,
+} from "@debvisor/shared/bus/permissions";
 import { GENERATED, table } from "./markdown.ts";
 
 /** The page as Markdown. */
@@ -11,16 +17,23 @@ export function permissionsPage(): string {
     ...CONTRACTS.filter(({ uses }) => uses).map(({ service }): [string, string, Permissions] => [
       `${service} (core part)`,
       "CORE",
-      corePermissions(`${service}-node`, CONTRACTS.filter((contract) => contract.service === service || (service === "discovery" && contract.service === "cluster"))),
+      corePermissions(
+        `${service}-node`,
+        CONTRACTS.filter(
+          (contract) => contract.service === service || (service === "discovery" && contract.service === "cluster"),
+        ),
+      ),
     ]),
     ["stream administrator", "CORE", streamAdminPermissions("stream-admin-node")],
     ["system", "SYS", systemPermissions("system-node")],
   ];
-  const sections = identities.map(([name, account, { pub, sub, resp }]) => [
-    `## ${name}`,
-    `Account ${account}.${resp ? ` May answer each request once, within ${resp.ttl / 1e9} s.` : ""}`,
-    table(["May publish", "May subscribe"], rows(pub.allow, sub.allow)),
-  ].join("\n\n"));
+  const sections = identities.map(([name, account, { pub, sub, resp }]) =>
+    [
+      `## ${name}`,
+      `Account ${account}.${resp ? ` May answer each request once, within ${resp.ttl / 1e9} s.` : ""}`,
+      table(["May publish", "May subscribe"], rows(pub.allow, sub.allow)),
+    ].join("\n\n"),
+  );
   return `${[GENERATED, "# Bus permissions", "Allow-lists; everything else is denied by nats-server. `{{name()}}` is the user's name, for a node its id.", ...sections].join("\n\n")}\n`;
 }
 

@@ -14,12 +14,25 @@ export function streamsPage(): string {
     "## Streams",
     table(
       ["Name", "For", "Subjects", "Goes", "Size", "When full"],
-      Object.entries(STREAMS).map(([name, spec]) => [name, spec.summary, spec.subjects.join(" "), age(spec.maxAgeMs), mib(spec.maxBytes), `discards ${spec.discard}`]),
+      Object.entries(STREAMS).map(([name, spec]) => [
+        name,
+        spec.summary,
+        spec.subjects.join(" "),
+        age(spec.maxAgeMs),
+        mib(spec.maxBytes),
+        `discards ${spec.discard}`,
+      ]),
     ),
     "## Buckets",
     table(
       ["Name", "For", "History", "Size", "Keys go"],
-      Object.entries(BUCKETS).map(([name, spec]) => [name, spec.summary, String(spec.history), mib(spec.maxBytes), spec.ttl ? "with their time to live" : age(spec.maxAgeMs)]),
+      Object.entries(BUCKETS).map(([name, spec]) => [
+        name,
+        spec.summary,
+        String(spec.history),
+        mib(spec.maxBytes),
+        spec.ttl ? "with their time to live" : age(spec.maxAgeMs),
+      ]),
     ),
   ].join("\n\n")}\n`;
 }

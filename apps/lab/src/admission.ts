@@ -7,8 +7,8 @@ import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { CONTRACTS } from "@debvisor/proto-events/registry";
 import { createIssuer, type ServerTrust, serverTrust, type TrustSeeds } from "@debvisor/shared/bus/trust";
-import { type Membership, nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
+import { type Membership, nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { stringify } from "yaml";
 import { advertiseKey, type ClusterFile, json, type LabNode, labPaths } from "./lab-files.ts";
 
@@ -33,14 +33,17 @@ export class Admission {
   async issueCredentials(node: LabNode): Promise<void> {
     const issuer = createIssuer(this.#trust);
     const paths = nodePaths(labPaths(this.#dataDir).node(node.id));
-    const write = ([purpose, { creds }]: readonly [string, { creds: string }]) => writePrivateFile(paths.credential(purpose), creds);
+    const write = ([purpose, { creds }]: readonly [string, { creds: string }]) =>
+      writePrivateFile(paths.credential(purpose), creds);
     write(["node", await issuer.forNode(node.id)]);
     if (node.role !== "server") return;
     write(["system", await issuer.forSystem(node.id)]);
     write(["stream-admin", await issuer.forStreamAdmin(node.id)]);
     for (const { service, uses } of CONTRACTS) {
       if (!uses) continue;
-      const implemented = CONTRACTS.filter((contract) => contract.service === service || ALSO[service]?.includes(contract.service));
+      const implemented = CONTRACTS.filter(
+        (contract) => contract.service === service || ALSO[service]?.includes(contract.service),
+      );
       write([service, await issuer.forCore(service, node.id, implemented)]);
     }
   }
@@ -94,13 +97,16 @@ export class Admission {
       gateway: {
         host: HOST,
         port,
-        bootstrapTokens: [{ id, name: "local administrator", role: "admin", hash: createHash("sha256").update(secret).digest("hex") }],
+        bootstrapTokens: [
+          { id, name: "local administrator", role: "admin", hash: createHash("sha256").update(secret).digest("hex") },
+        ],
       },
       discovery: { interfaces: [HOST], advertisePort: port },
       "node-agent": { natsServerPath: this.#natsBinary },
     };
     mkdirSync(paths.etc, { recursive: true });
-    for (const [service, values] of Object.entries(presets)) writePrivateFile(paths.presets(service), stringify(values));
+    for (const [service, values] of Object.entries(presets))
+      writePrivateFile(paths.presets(service), stringify(values));
   }
 }
 

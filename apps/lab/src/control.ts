@@ -22,7 +22,10 @@ export function socketPath(dataDir: string): string {
 }
 
 /** Answers requests until closed. */
-export async function serveControl(path: string, handle: (request: ControlRequest) => Promise<unknown>): Promise<Server> {
+export async function serveControl(
+  path: string,
+  handle: (request: ControlRequest) => Promise<unknown>,
+): Promise<Server> {
   rmSync(path, { force: true });
   const server = createServer((socket) => serveOne(socket, handle));
   await new Promise<void>((resolve, reject) => {

@@ -6,7 +6,14 @@ import { join } from "node:path";
 import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
 import { createTrustSeeds, TrustSeeds } from "@debvisor/shared/bus/trust";
 import { DvError } from "@debvisor/shared/errors";
-import { createIdentity, nodePaths, readJsonFile, readJsonFileIfPresent, readNode, writePrivateFile } from "@debvisor/shared/node-files";
+import {
+  createIdentity,
+  nodePaths,
+  readJsonFile,
+  readJsonFileIfPresent,
+  readNode,
+  writePrivateFile,
+} from "@debvisor/shared/node-files";
 import { z } from "zod";
 
 const Port = z.number().int().min(1).max(65535);
@@ -56,13 +63,15 @@ export function readCluster(dataDir: string): { cluster: ClusterFile; trust: Tru
   const paths = labPaths(dataDir);
   const cluster = readJsonFileIfPresent(paths.cluster, ClusterFile);
   if (!cluster) {
-    if (existsSync(paths.trust)) throw new DvError("DATA_FOLDER_CORRUPT", `${paths.cluster} is missing, but ${paths.trust} is there.`);
+    if (existsSync(paths.trust))
+      throw new DvError("DATA_FOLDER_CORRUPT", `${paths.cluster} is missing, but ${paths.trust} is there.`);
     return undefined;
   }
   const trust = readJsonFile(paths.trust, TrustSeeds);
   for (const node of cluster.nodes) {
     const found = readNode(paths.node(node.id));
-    if (found.id !== node.id) throw new DvError("DATA_FOLDER_CORRUPT", `${paths.node(node.id)} belongs to node ${found.id}.`);
+    if (found.id !== node.id)
+      throw new DvError("DATA_FOLDER_CORRUPT", `${paths.node(node.id)} belongs to node ${found.id}.`);
   }
   return { cluster, trust };
 }
@@ -85,13 +94,21 @@ export function newCluster(port: number): { cluster: ClusterFile; trust: TrustSe
 }
 
 /** Sets up a node's folder with a new identity, as an installer would. */
-export function addNode(dataDir: string, name: string, role: z.output<typeof NodeRole>, ports: LabNode["ports"]): LabNode {
+export function addNode(
+  dataDir: string,
+  name: string,
+  role: z.output<typeof NodeRole>,
+  ports: LabNode["ports"],
+): LabNode {
   const { id, pem } = createIdentity();
   const paths = nodePaths(labPaths(dataDir).node(id));
   writePrivateFile(paths.identity, pem);
   mkdirSync(join(paths.dir, "root"), { recursive: true });
   mkdirSync(paths.etc, { recursive: true });
-  writePrivateFile(paths.node, json({ version: 1, id, name, roles: [role], incarnation: 1, root: join(paths.dir, "root") }));
+  writePrivateFile(
+    paths.node,
+    json({ version: 1, id, name, roles: [role], incarnation: 1, root: join(paths.dir, "root") }),
+  );
   return { id, name, role, admitted: false, onBus: false, ports };
 }
 
@@ -104,7 +121,9 @@ export function saveCluster(dataDir: string, cluster: ClusterFile, trust: TrustS
 
 /** Key with which members recognise each other on mDNS. */
 export function advertiseKey(cluster: ClusterFile): Buffer {
-  return Buffer.from(hkdfSync("sha256", Buffer.from(cluster.secret, "base64"), cluster.cluster, "debvisor mdns tag", 32));
+  return Buffer.from(
+    hkdfSync("sha256", Buffer.from(cluster.secret, "base64"), cluster.cluster, "debvisor mdns tag", 32),
+  );
 }
 
 /** Process id of the launcher that uses the folder now; undefined when none does. */

@@ -4,15 +4,26 @@ import { mkdirSync, rmSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { ERROR_CODES, type ErrorCode } from "@debvisor/proto-events/errors";
+import type { TrustSeeds } from "@debvisor/shared/bus/trust";
 import { systemClock } from "@debvisor/shared/clock";
 import { causeChain, DvError } from "@debvisor/shared/errors";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
-import type { TrustSeeds } from "@debvisor/shared/bus/trust";
 import { VERSION } from "@debvisor/shared/version";
 import { Admission, gatewayPort } from "./admission.ts";
 import { serveControl, socketPath } from "./control.ts";
-import { addNode, advertiseKey, type ClusterFile, json, type LabNode, labPaths, newCluster, readCluster, runningLauncher, saveCluster } from "./lab-files.ts";
+import {
+  addNode,
+  advertiseKey,
+  type ClusterFile,
+  json,
+  type LabNode,
+  labPaths,
+  newCluster,
+  readCluster,
+  runningLauncher,
+  saveCluster,
+} from "./lab-files.ts";
 import type { ControlRequest, NodeMessage } from "./messages.ts";
 import { NodeProcess } from "./node-process.ts";
 import type { LabOptions } from "./options.ts";
@@ -60,7 +71,11 @@ export class Lab {
   async run(): Promise<number> {
     const { dataDir } = this.#options;
     const other = runningLauncher(dataDir);
-    if (other) throw new DvError("LAB_RUNNING", `A cluster already runs from ${this.#terminal.shown(dataDir)} (process ${other}).`);
+    if (other)
+      throw new DvError(
+        "LAB_RUNNING",
+        `A cluster already runs from ${this.#terminal.shown(dataDir)} (process ${other}).`,
+      );
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.#onSignal());
     await this.#prepare();
     try {
@@ -79,21 +94,31 @@ export class Lab {
     cluster.port = this.#options.port ?? cluster.port;
     const count = this.#options.nodes ?? (kept ? cluster.nodes.length : DEFAULT_NODES);
     if (count < cluster.nodes.length) {
-      throw new DvError("INVALID_ARGUMENT", `The folder holds ${cluster.nodes.length} nodes; --nodes ${count} would leave some out. Choose another folder with --data.`);
+      throw new DvError(
+        "INVALID_ARGUMENT",
+        `The folder holds ${cluster.nodes.length} nodes; --nodes ${count} would leave some out. Choose another folder with --data.`,
+      );
     }
     await this.#requireFreePorts(cluster.port, count);
-    const located = await locateNatsServer({ cacheDir: join(projectDir, ".cache", "nats"), fetch: true, log: (line) => this.#say(line) });
+    const located = await locateNatsServer({
+      cacheDir: join(projectDir, ".cache", "nats"),
+      fetch: true,
+      log: (line) => this.#say(line),
+    });
     await this.#assignPorts(cluster, count);
     this.#cluster = cluster;
     this.#trust = trust;
     this.#natsBinary = located.path;
     this.#admission = new Admission(dataDir, trust, located.path);
-    this.#say(`${kept ? "resuming" : "new"} cluster ${cluster.cluster} with ${count} nodes in ${this.#terminal.shown(dataDir)}, nats-server ${located.version}`);
+    this.#say(
+      `${kept ? "resuming" : "new"} cluster ${cluster.cluster} with ${count} nodes in ${this.#terminal.shown(dataDir)}, nats-server ${located.version}`,
+    );
   }
 
   async #requireFreePorts(port: number, count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
-      if (!(await isFree(port + i))) throw new DvError("PORT_BUSY", `Port ${port + i} is in use by another program; choose another with --port.`);
+      if (!(await isFree(port + i)))
+        throw new DvError("PORT_BUSY", `Port ${port + i} is in use by another program; choose another with --port.`);
     }
   }
 
@@ -117,8 +142,7 @@ export class Lab {
     if (founder && !founder.admitted) {
       this.#change(founder, { onBus: true });
       await this.#admit(founder);
-    }
-    else await this.#refreshMemberships();
+    } else await this.#refreshMemberships();
     saveCluster(dataDir, this.#cluster, this.#trust);
     this.#writeContext();
     const socket = socketPath(dataDir);
@@ -131,7 +155,8 @@ export class Lab {
 
   async #refreshMemberships(): Promise<void> {
     // Roles may have changed with the number of nodes, and a new server needs the credentials of one.
-    for (const node of this.#cluster.nodes.filter(({ admitted }) => admitted)) await this.#admission.issueCredentials(node);
+    for (const node of this.#cluster.nodes.filter(({ admitted }) => admitted))
+      await this.#admission.issueCredentials(node);
     await this.#admission.writeMemberships(this.#cluster);
   }
 
@@ -167,7 +192,9 @@ export class Lab {
 
   /** Changes of membership, one after the other. */
   #enqueue(change: () => Promise<void>): void {
-    this.#changes = this.#changes.then(change).catch((error: unknown) => this.#say(`membership could not be changed: ${causeChain(error)}`));
+    this.#changes = this.#changes
+      .then(change)
+      .catch((error: unknown) => this.#say(`membership could not be changed: ${causeChain(error)}`));
   }
 
   #startNode(node: LabNode): void {
@@ -205,14 +232,21 @@ export class Lab {
 
   #onExit(node: LabNode, how: string): void {
     if (this.#stopping) return;
-    this.#say(`${node.name} ended (${how})${this.#options.respawn ? "; it is started again" : `; start it again with: npx dvctl lab start ${node.name}`}`);
+    this.#say(
+      `${node.name} ended (${how})${this.#options.respawn ? "; it is started again" : `; start it again with: npx dvctl lab start ${node.name}`}`,
+    );
     if (this.#options.respawn) setTimeout(() => !this.#stopping && this.#startNode(node), 500);
   }
 
   async #announceWhenReady(): Promise<void> {
     const slow = setTimeout(() => this.#say("still waiting; the nodes' logs are in the data folder"), SLOW_START_MS);
     const { nodes, adminToken } = this.#cluster;
-    await waitUntilReady({ server: this.#serverUrl(0), token: adminToken, nodes: nodes.map(({ id }) => id), stopped: () => this.#stopping });
+    await waitUntilReady({
+      server: this.#serverUrl(0),
+      token: adminToken,
+      nodes: nodes.map(({ id }) => id),
+      stopped: () => this.#stopping,
+    });
     clearTimeout(slow);
     if (this.#stopping) return;
     this.#timeline("cluster", `ready: ${nodes.length} nodes alive`);
@@ -242,7 +276,11 @@ export class Lab {
   }
 
   #status() {
-    return { dataDir: this.#options.dataDir, launcherPid: process.pid, nodes: this.#cluster.nodes.map((node) => this.#nodeStatus(node)) };
+    return {
+      dataDir: this.#options.dataDir,
+      launcherPid: process.pid,
+      nodes: this.#cluster.nodes.map((node) => this.#nodeStatus(node)),
+    };
   }
 
   #nodeStatus(node: LabNode) {
@@ -267,7 +305,10 @@ export class Lab {
   #writeContext(): void {
     const { cluster, adminToken, nodes } = this.#cluster;
     const servers = nodes.flatMap((node, index) => (node.role === "server" ? [this.#serverUrl(index)] : []));
-    writePrivateFile(labPaths(this.#options.dataDir).context, json({ version: 1, cluster, servers, token: adminToken }));
+    writePrivateFile(
+      labPaths(this.#options.dataDir).context,
+      json({ version: 1, cluster, servers, token: adminToken }),
+    );
   }
 
   #onSignal(): void {
@@ -288,7 +329,8 @@ export class Lab {
 
   #timeline(who: string, what: string): void {
     if (this.#ready) this.#say(`${who}: ${what}`);
-    else this.#terminal.write(`${seconds(systemClock.monotonic() - this.#terminal.startedAt)}  ${who.padEnd(8)} ${what}`);
+    else
+      this.#terminal.write(`${seconds(systemClock.monotonic() - this.#terminal.startedAt)}  ${who.padEnd(8)} ${what}`);
   }
 
   #say(line: string): void {

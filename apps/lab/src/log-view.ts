@@ -7,7 +7,13 @@ const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"];
 const OWN_FIELDS = new Set(["level", "time", "msg", "service", "pid", "hostname"]);
 
 /** Copies a node's output to its log file, and shows what is at least `level`. */
-export function followLog(options: { output: Readable; file: string; node: string; level: string; show: (line: string) => void }): WriteStream {
+export function followLog(options: {
+  output: Readable;
+  file: string;
+  node: string;
+  level: string;
+  show: (line: string) => void;
+}): WriteStream {
   const file = createWriteStream(options.file, { flags: "a", mode: 0o640 });
   const least = LEVELS.indexOf(options.level);
   let rest = "";
@@ -37,7 +43,9 @@ export function formatLine(line: string, node: string, least: number): string | 
   const level = String(entry["level"]);
   if (LEVELS.indexOf(level) < least) return undefined;
   const details = Object.entries(entry).filter(([key]) => !OWN_FIELDS.has(key));
-  const tail = details.map(([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`).join("");
+  const tail = details
+    .map(([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+    .join("");
   const time = String(entry["time"]).slice(11, 23);
   return `${time} ${node} ${String(entry["service"] ?? "-")} ${level.toUpperCase()} ${String(entry["msg"])}${tail}`;
 }

@@ -15,7 +15,11 @@ try {
   if (options.help) process.stdout.write(USAGE);
   else {
     const { Lab } = await import("./launcher.ts");
-    const lab = new Lab(options, { startedAt, write: (line) => process.stdout.write(`${line}\n`), shown: (path) => relative(process.cwd(), path) || "." });
+    const lab = new Lab(options, {
+      startedAt,
+      write: (line) => process.stdout.write(`${line}\n`),
+      shown: (path) => relative(process.cwd(), path) || ".",
+    });
     process.exitCode = await lab.run();
   }
 } catch (error) {

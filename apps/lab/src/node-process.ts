@@ -2,8 +2,8 @@
 /** The launcher's hold on one node: a process group of its own, its log, its messages, its orderly and its hard end. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { followLog } from "./log-view.ts";
 import type { LabNode } from "./lab-files.ts";
+import { followLog } from "./log-view.ts";
 import { type LauncherMessage, NodeMessage } from "./messages.ts";
 
 /** Longest time for an orderly end; the whole cluster has to be gone within 5 s of Ctrl-C. */
@@ -31,19 +31,40 @@ export class NodeProcess {
   readonly #exited: Promise<void>;
   #running = true;
   #stopping = false;
-  #state: { natsPid: number | null; services: { name: string; pid: number | null }[] } = { natsPid: null, services: [] };
+  #state: { natsPid: number | null; services: { name: string; pid: number | null }[] } = {
+    natsPid: null,
+    services: [],
+  };
 
   constructor(options: NodeProcessOptions) {
     const script = fileURLToPath(new URL("./node.ts", import.meta.url));
-    const flags = ["--dir", options.dir, "--nats", options.natsBinary, "--key", Buffer.from(options.advertiseKey).toString("base64")];
+    const flags = [
+      "--dir",
+      options.dir,
+      "--nats",
+      options.natsBinary,
+      "--key",
+      Buffer.from(options.advertiseKey).toString("base64"),
+    ];
     // Detached: a group of its own, which a Ctrl-C in the terminal does not reach and which can be killed as a whole.
-    this.#child = spawn(process.execPath, [...MEMORY_FLAGS, script, ...flags, ...(options.processes ? ["--processes"] : [])], {
-      stdio: ["ignore", "pipe", "pipe", "ipc"],
-      detached: true,
-    });
+    this.#child = spawn(
+      process.execPath,
+      [...MEMORY_FLAGS, script, ...flags, ...(options.processes ? ["--processes"] : [])],
+      {
+        stdio: ["ignore", "pipe", "pipe", "ipc"],
+        detached: true,
+      },
+    );
     const { stdout, stderr } = this.#child;
     for (const output of [stdout, stderr]) {
-      if (output) followLog({ output, file: options.logFile, node: options.node.name, level: options.logLevel, show: options.show });
+      if (output)
+        followLog({
+          output,
+          file: options.logFile,
+          node: options.node.name,
+          level: options.logLevel,
+          show: options.show,
+        });
     }
     this.#child.on("message", (raw) => this.#receive(raw, options.onMessage));
     this.#child.on("error", () => undefined);

@@ -23,9 +23,12 @@ const SERVICES = ["node-agent", "discovery", "gateway"] as const;
 type ServiceName = (typeof SERVICES)[number];
 
 const LOADERS: { readonly [K in ServiceName]: () => Promise<ServiceDefinition> } = {
-  "node-agent": async () => (await import("../../../services/node-agent/service.ts")).nodeAgentService as unknown as ServiceDefinition,
-  discovery: async () => (await import("../../../services/discovery/service.ts")).discoveryService as unknown as ServiceDefinition,
-  gateway: async () => (await import("../../../services/gateway/service.ts")).gatewayService as unknown as ServiceDefinition,
+  "node-agent": async () =>
+    (await import("../../../services/node-agent/service.ts")).nodeAgentService as unknown as ServiceDefinition,
+  discovery: async () =>
+    (await import("../../../services/discovery/service.ts")).discoveryService as unknown as ServiceDefinition,
+  gateway: async () =>
+    (await import("../../../services/gateway/service.ts")).gatewayService as unknown as ServiceDefinition,
 };
 
 const STOP_LIMIT_MS = 3_500;

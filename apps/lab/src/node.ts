@@ -126,7 +126,13 @@ function fail(error: unknown, log: Logger): never {
 }
 
 const { values } = parseArgs({
-  options: { dir: { type: "string" }, nats: { type: "string" }, key: { type: "string" }, level: { type: "string" }, processes: { type: "boolean" } },
+  options: {
+    dir: { type: "string" },
+    nats: { type: "string" },
+    key: { type: "string" },
+    level: { type: "string" },
+    processes: { type: "boolean" },
+  },
 });
 const log = createLogger({ level: values.level ?? "info", base: { service: "node" } });
 const node = new LabNodeProcess({

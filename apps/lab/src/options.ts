@@ -41,7 +41,8 @@ const LEVELS = ["debug", "info", "warn", "error"];
 export function parseLabOptions(argv: readonly string[], projectDir: string): LabOptions {
   const { values } = parse(argv);
   const logLevel = values["log-level"] ?? "info";
-  if (!LEVELS.includes(logLevel)) throw new DvError("INVALID_ARGUMENT", `--log-level must be one of ${LEVELS.join(", ")}.`);
+  if (!LEVELS.includes(logLevel))
+    throw new DvError("INVALID_ARGUMENT", `--log-level must be one of ${LEVELS.join(", ")}.`);
   return {
     nodes: integer("--nodes", values.nodes, 1, 32),
     port: integer("--port", values.port, 1_024, 65_000),
@@ -77,7 +78,10 @@ function integer(flag: string, text: string | undefined, least: number, most: nu
   if (text === undefined) return undefined;
   const value = Number(text);
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw new DvError("INVALID_ARGUMENT", `${flag} must be a whole number from ${least} to ${most}, not ${JSON.stringify(text)}.`);
+    throw new DvError(
+      "INVALID_ARGUMENT",
+      `${flag} must be a whole number from ${least} to ${most}, not ${JSON.stringify(text)}.`,
+    );
   }
   return value;
 }

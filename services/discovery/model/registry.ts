@@ -160,6 +160,17 @@ export function register(
   return { record: next, facts: [{ event: "node.updated", payload: { ...factOf(next), changed } }] };
 }
 
+/**
+ * The record as it would be written now. Readers are shown this, so that a node's silence can be seen even while nothing can
+ * be written, which is when it matters most: after the loss of a majority of the servers.
+ */
+export function asOfNow(record: NodeRecord, live: Live | undefined, view: View): NodeRecord {
+  let now = record;
+  // At most alive to suspect to lost.
+  for (let step = 0; step < 2; step++) now = project(now, live, view)?.record ?? now;
+  return now;
+}
+
 /** The node as it is shown: record, last heartbeat, and load figures unless they are of a node that is gone. */
 export function toNode(record: NodeRecord, live: Live | undefined): Node {
   const { deleted: _deleted, outbox: _outbox, ...node } = withLastSeen(record, live);

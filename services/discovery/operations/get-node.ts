@@ -2,12 +2,13 @@
 /** Shows one node by id or name. */
 import type { discoveryContract, Node } from "@debvisor/proto-events/discovery";
 import type { Input } from "@debvisor/proto-events/kit";
-import { toNode } from "../model/registry.ts";
+import { asOfNow, toNode } from "../model/registry.ts";
 import type { RegistryStore } from "../reconcilers/registry-store.ts";
 
 export function getNodeHandler({ store }: { store: RegistryStore }) {
   return ({ node }: Input<typeof discoveryContract, "getNode">): Node => {
     const record = store.find(node);
-    return toNode(record, store.live(record.id));
+    const live = store.live(record.id);
+    return toNode(asOfNow(record, live, store.view()), live);
   };
 }

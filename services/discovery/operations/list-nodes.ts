@@ -3,7 +3,7 @@
 import { type discoveryContract, Node } from "@debvisor/proto-events/discovery";
 import type { Input, Output } from "@debvisor/proto-events/kit";
 import { fieldsOf, paginate } from "@debvisor/shared/listing";
-import { toNode } from "../model/registry.ts";
+import { asOfNow, type NodeRecord, toNode } from "../model/registry.ts";
 import type { RegistryStore } from "../reconcilers/registry-store.ts";
 
 type Contract = typeof discoveryContract;
@@ -18,11 +18,12 @@ const LIST = {
 export function listNodesHandler({ store }: { store: RegistryStore }) {
   return (input: Input<Contract, "listNodes">): Output<Contract, "listNodes"> => {
     store.requireReady();
+    const view = store.view();
+    const shown = (record: NodeRecord) => {
+      const live = store.live(record.id);
+      return toNode(asOfNow(record, live, view), live);
+    };
     const nodes = store.records().filter(({ deleted }) => !deleted);
-    return paginate(
-      nodes.map((record) => toNode(record, store.live(record.id))),
-      input,
-      LIST,
-    );
+    return paginate(nodes.map(shown), input, LIST);
   };
 }

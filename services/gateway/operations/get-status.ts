@@ -8,11 +8,13 @@ import { type Clock, timestamp } from "@debvisor/shared/clock";
 import type { NodeDirectory } from "../directory.ts";
 import type { InstanceCensus } from "../instances.ts";
 import { countNodes, judgeNodes, judgeService, type Verdict, worst } from "../model/status.ts";
+import type { WriteProbe } from "../write-probe.ts";
 
 export interface StatusDeps {
   readonly bus: Bus;
   readonly directory: NodeDirectory;
   readonly instances: InstanceCensus;
+  readonly writes: WriteProbe;
   readonly clock: Clock;
   readonly cluster: string;
   readonly version: string;
@@ -45,6 +47,8 @@ export function getStatusHandler(deps: StatusDeps) {
 async function checkBus(deps: StatusDeps): Promise<Component[]> {
   try {
     const [rttMs, { lastSeq }] = await Promise.all([deps.bus.rtt(), deps.bus.eventRange()]);
+    const { fault } = deps.writes;
+    if (fault) return [stamp(deps, "bus", { state: "failed", detail: `connected, but ${fault}` })];
     return [
       stamp(deps, "bus", { state: "ok", detail: `round trip ${rttMs.toFixed(1)} ms, event stream at ${lastSeq}` }),
     ];

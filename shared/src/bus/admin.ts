@@ -4,8 +4,16 @@
  * the stream administrator's credential may do this. Both functions can be repeated at any time.
  */
 import { BUCKETS, type BucketSpec, STREAMS, type StreamSpec } from "@debvisor/proto-events/streams";
-import { DiscardPolicy, type JetStreamManager, jetstreamManager, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
-import { JetStreamApiError } from "@nats-io/jetstream";
+import {
+  DiscardPolicy,
+  JetStreamApiError,
+  type JetStreamManager,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+} from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
@@ -33,7 +41,9 @@ export async function ensureStreams(manager: JetStreamManager): Promise<{ create
     ...Object.entries(STREAMS).map(([name, spec]) => streamConfig(name, spec)),
     ...Object.entries(BUCKETS).map(([name, spec]) => bucketConfig(name, spec)),
   ];
-  const created = await Promise.all(wanted.map(async (config) => ((await ensure(manager, config)) ? [config.name] : [])));
+  const created = await Promise.all(
+    wanted.map(async (config) => ((await ensure(manager, config)) ? [config.name] : [])),
+  );
   return { created: created.flat() };
 }
 
@@ -41,7 +51,11 @@ export async function ensureStreams(manager: JetStreamManager): Promise<{ create
  * Raises every stream to `replicas`, one at a time, and checks each before the next (RULES.md 19).
  * @throws BUS_UNAVAILABLE when one does not become current within `patienceMs`
  */
-export async function raiseReplicas(manager: JetStreamManager, replicas: number, patienceMs: number): Promise<{ raised: string[] }> {
+export async function raiseReplicas(
+  manager: JetStreamManager,
+  replicas: number,
+  patienceMs: number,
+): Promise<{ raised: string[] }> {
   const raised: string[] = [];
   for (const name of assetNames()) {
     const info = await manager.streams.info(name);
@@ -65,7 +79,8 @@ async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> &
     await manager.streams.info(config.name);
     return false;
   } catch (error) {
-    if (!(error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)) throw busError(error, `the stream ${config.name}`);
+    if (!(error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND))
+      throw busError(error, `the stream ${config.name}`);
   }
   try {
     await manager.streams.add(config);
@@ -77,10 +92,19 @@ async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> &
 
 function hasCurrentReplicas(info: StreamInfo, replicas: number): boolean {
   const followers = info.cluster?.replicas ?? [];
-  return Boolean(info.cluster?.leader) && info.config.num_replicas >= replicas && followers.filter((peer) => peer.current && !peer.offline).length >= replicas - 1;
+  return (
+    Boolean(info.cluster?.leader) &&
+    info.config.num_replicas >= replicas &&
+    followers.filter((peer) => peer.current && !peer.offline).length >= replicas - 1
+  );
 }
 
-async function waitForReplicas(manager: JetStreamManager, name: string, replicas: number, patienceMs: number): Promise<void> {
+async function waitForReplicas(
+  manager: JetStreamManager,
+  name: string,
+  replicas: number,
+  patienceMs: number,
+): Promise<void> {
   const deadline = systemClock.monotonic() + patienceMs;
   while (systemClock.monotonic() < deadline) {
     const info = await manager.streams.info(name).catch(() => undefined);

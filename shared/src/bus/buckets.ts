@@ -5,7 +5,7 @@
  * the other.
  */
 import type { BucketName } from "@debvisor/proto-events/streams";
-import { jetstream, JetStreamApiError } from "@nats-io/jetstream";
+import { JetStreamApiError, jetstream } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { headers as createHeaders, type NatsConnection } from "@nats-io/nats-core";
 import type { z } from "zod";
@@ -21,7 +21,12 @@ const WRONG_LAST_SEQUENCE: ReadonlySet<unknown> = new Set([10_071, 10_164]);
 const TIMEOUT_MS = 3_000;
 
 /** Opens a bucket. @throws BUS_UNAVAILABLE */
-export async function openBucket<T>(connection: NatsConnection, name: BucketName, schema: z.ZodType<T>, log: Logger): Promise<Bucket<T>> {
+export async function openBucket<T>(
+  connection: NatsConnection,
+  name: BucketName,
+  schema: z.ZodType<T>,
+  log: Logger,
+): Promise<Bucket<T>> {
   try {
     const kv = await new Kvm(jetstream(connection, { checkAPI: false, timeout: TIMEOUT_MS })).open(name);
     return new JsonBucket(connection, kv, name, schema, log);
@@ -62,13 +67,18 @@ class JsonBucket<T> implements Bucket<T> {
       const headers = createHeaders();
       headers.set(HEADER.expectedLastSubjectSequence, String(revision));
       headers.set(HEADER.ttl, `${options.ttlSeconds}s`);
-      const reply = await this.#connection.request(`$KV.${this.#name}.${key}`, this.#encode(value), { timeout: TIMEOUT_MS, headers });
+      const reply = await this.#connection.request(`$KV.${this.#name}.${key}`, this.#encode(value), {
+        timeout: TIMEOUT_MS,
+        headers,
+      });
       return readAck(reply.string()).seq;
     });
   }
 
   async delete(key: string, revision?: number): Promise<void> {
-    await this.#try(`deleting ${this.#name}/${key}`, () => this.#kv.delete(key, revision === undefined ? {} : { previousSeq: revision }));
+    await this.#try(`deleting ${this.#name}/${key}`, () =>
+      this.#kv.delete(key, revision === undefined ? {} : { previousSeq: revision }),
+    );
   }
 
   watch(onChange: (change: BucketChange<T>) => void, onReady?: () => void): Promise<Closable> {
@@ -107,7 +117,10 @@ class JsonBucket<T> implements Bucket<T> {
     try {
       return { key, value: this.#schema.parse(JSON.parse(text)), revision };
     } catch (error) {
-      this.#log.error({ bucket: this.#name, key, revision, error: String(error) }, "a bucket holds a value that its schema refuses");
+      this.#log.error(
+        { bucket: this.#name, key, revision, error: String(error) },
+        "a bucket holds a value that its schema refuses",
+      );
       return undefined;
     }
   }
@@ -116,7 +129,8 @@ class JsonBucket<T> implements Bucket<T> {
     try {
       return await action();
     } catch (error) {
-      if (isConflict(error)) throw new DvError("CONFLICT", `Somebody else changed the entry while ${what}.`, { cause: error });
+      if (isConflict(error))
+        throw new DvError("CONFLICT", `Somebody else changed the entry while ${what}.`, { cause: error });
       throw busError(error, what);
     }
   }

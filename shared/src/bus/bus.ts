@@ -129,7 +129,11 @@ export interface Bus {
   readonly reconnects: number;
 
   /** Answers the operations of one scope of a contract until stopped. `origin` is the node id for scope `node`. */
-  serve<const C extends Contract, S extends "core" | "node">(contract: C, scope: S, handlers: Handlers<C, S, RequestContext>): Promise<Closable>;
+  serve<const C extends Contract, S extends "core" | "node">(
+    contract: C,
+    scope: S,
+    handlers: Handlers<C, S, RequestContext>,
+  ): Promise<Closable>;
 
   /** Calls one operation. Target is a node id or `core`. @throws the operation's errors, UNAVAILABLE, TIMEOUT, MALFORMED_REPLY */
   request<const C extends Contract, K extends keyof C["operations"] & string>(
@@ -141,10 +145,22 @@ export interface Bus {
   ): Promise<Output<C, K>>;
 
   /** Calls one operation by its wire names and returns the reply's bytes unparsed (pass-through). @throws as `request` */
-  requestRaw(target: string, service: string, wire: string, input: unknown, options: CallOptions & { timeoutMs: number }): Promise<string>;
+  requestRaw(
+    target: string,
+    service: string,
+    wire: string,
+    input: unknown,
+    options: CallOptions & { timeoutMs: number },
+  ): Promise<string>;
 
   /** Sends one request to each of the targets and yields exactly one answer for each. */
-  scatter(targets: readonly string[], service: string, wire: string, input: unknown, options: CallOptions & { timeoutMs: number; output?: z.ZodType }): Scatter;
+  scatter(
+    targets: readonly string[],
+    service: string,
+    wire: string,
+    input: unknown,
+    options: CallOptions & { timeoutMs: number; output?: z.ZodType },
+  ): Scatter;
 
   /** Publishes an event and waits for the stream's acknowledgement, with retries under one id. @throws BUS_UNAVAILABLE */
   publishEvent<const C extends Contract, K extends keyof C["events"] & string>(
@@ -155,7 +171,11 @@ export interface Bus {
   ): Promise<{ envelope: EventEnvelope; seq: number }>;
 
   /** Publishes telemetry; not acknowledged, dropped while disconnected. */
-  publishTelemetry<const C extends Contract>(contract: C, what: keyof NonNullable<C["telemetry"]> & string, payload: unknown): void;
+  publishTelemetry<const C extends Contract>(
+    contract: C,
+    what: keyof NonNullable<C["telemetry"]> & string,
+    payload: unknown,
+  ): void;
 
   /** Calls back on telemetry of one kind from any origin; malformed messages are dropped and counted. */
   onTelemetry(service: string, what: string, callback: (message: TelemetryMessage) => void): Closable;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Connects to the bus under one credential and puts the parts of this folder together as a `Bus`. */
-import type { Contract } from "@debvisor/proto-events/kit";
+import { type Contract, wireName } from "@debvisor/proto-events/kit";
 import type { BucketName } from "@debvisor/proto-events/streams";
 import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
@@ -70,7 +70,10 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
         noAsyncTraces: true,
       });
     } catch (error) {
-      if (systemClock.monotonic() >= deadline) throw new DvError("BUS_UNAVAILABLE", `The bus does not answer at ${options.servers.join(", ")}.`, { cause: error });
+      if (systemClock.monotonic() >= deadline)
+        throw new DvError("BUS_UNAVAILABLE", `The bus does not answer at ${options.servers.join(", ")}.`, {
+          cause: error,
+        });
       await systemClock.sleep(50);
     }
   }
@@ -95,20 +98,32 @@ class NatsBus implements ConnectedBus {
 
   serve: Bus["serve"] = (contract, scope, handlers) => {
     const { node, version } = this.#options;
-    return serveContract({ connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name }, contract, scope, handlers);
+    return serveContract(
+      { connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name },
+      contract,
+      scope,
+      handlers,
+    );
   };
 
   request: Bus["request"] = async (target, contract, operation, input, options = {}) => {
     const spec = contract.operations[operation];
     if (!spec) throw new DvError("INTERNAL", `The contract ${contract.service} has no operation ${operation}.`);
-    const wire = operation.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    const text = await this.requestRaw(target, contract.service, wire, input, { timeoutMs: spec.timeoutMs, ...options });
+    const wire = wireName(operation);
+    const text = await this.requestRaw(target, contract.service, wire, input, {
+      timeoutMs: spec.timeoutMs,
+      ...options,
+    });
     const parsed = spec.output.safeParse(parseData(text));
-    if (!parsed.success) throw new DvError("MALFORMED_REPLY", `The answer of ${contract.service} ${wire} does not match its schema.`, { cause: parsed.error });
+    if (!parsed.success)
+      throw new DvError("MALFORMED_REPLY", `The answer of ${contract.service} ${wire} does not match its schema.`, {
+        cause: parsed.error,
+      });
     return parsed.data as never;
   };
 
-  requestRaw: Bus["requestRaw"] = (target, service, wire, input, options) => requestText(this.connection, { target, service, wire }, input, options);
+  requestRaw: Bus["requestRaw"] = (target, service, wire, input, options) =>
+    requestText(this.connection, { target, service, wire }, input, options);
 
   scatter: Bus["scatter"] = (targets, service, wire, input, options) => {
     this.#scatterer ??= new Scatterer(this.connection, inboxPrefix(this.user));
@@ -120,7 +135,11 @@ class NatsBus implements ConnectedBus {
     return { envelope, seq: await publishEnvelope(this.connection, envelope, options, this.#log) };
   };
 
-  publishTelemetry<const C extends Contract>(contract: C, what: keyof NonNullable<C["telemetry"]> & string, payload: unknown): void {
+  publishTelemetry<const C extends Contract>(
+    contract: C,
+    what: keyof NonNullable<C["telemetry"]> & string,
+    payload: unknown,
+  ): void {
     // While disconnected the client would buffer; telemetry that arrives late is worth nothing.
     if (!this.connected || this.connection.isClosed()) return;
     this.connection.publish(telemetrySubject(this.#options.origin, contract.service, what), JSON.stringify(payload));
@@ -133,7 +152,10 @@ class NatsBus implements ConnectedBus {
         try {
           callback({ ...parseTelemetrySubject(message.subject), data: JSON.parse(message.string()) });
         } catch (cause) {
-          this.#log.debug({ subject: message.subject, error: String(cause) }, "telemetry that cannot be read was dropped");
+          this.#log.debug(
+            { subject: message.subject, error: String(cause) },
+            "telemetry that cannot be read was dropped",
+          );
         }
       },
     });
@@ -160,8 +182,11 @@ class NatsBus implements ConnectedBus {
   async ready(streams: readonly string[] = []): Promise<void> {
     try {
       const subjects = ["$JS.API.INFO", ...streams.map((stream) => `$JS.API.STREAM.INFO.${stream}`)];
-      const replies = await Promise.all(subjects.map((subject) => this.connection.request(subject, "", { timeout: 1_000 })));
-      if (!replies.every((reply) => isReady(reply.json()))) throw new DvError("BUS_UNAVAILABLE", "A stream does not exist yet or has no leader.");
+      const replies = await Promise.all(
+        subjects.map((subject) => this.connection.request(subject, "", { timeout: 1_000 })),
+      );
+      if (!replies.every((reply) => isReady(reply.json())))
+        throw new DvError("BUS_UNAVAILABLE", "A stream does not exist yet or has no leader.");
     } catch (error) {
       throw busError(error, "the state of JetStream");
     }
@@ -220,7 +245,9 @@ const Stats = z.object({
   version: z.string(),
   started: z.string(),
   metadata: z.record(z.string(), z.string()).optional(),
-  endpoints: z.array(z.object({ data: z.object({ requests: z.number(), errors: z.number(), totalMs: z.number() }).optional() })).optional(),
+  endpoints: z
+    .array(z.object({ data: z.object({ requests: z.number(), errors: z.number(), totalMs: z.number() }).optional() }))
+    .optional(),
 });
 
 function instanceStats(answer: Msg): InstanceStats | undefined {

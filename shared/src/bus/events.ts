@@ -15,7 +15,11 @@ import { busError, HEADER } from "./wire.ts";
 
 export const EVENT_STREAM = "DV_EVENTS";
 
-const PubAck = z.object({ seq: z.number().optional(), duplicate: z.boolean().optional(), error: z.object({ code: z.number(), err_code: z.number().optional(), description: z.string() }).optional() });
+const PubAck = z.object({
+  seq: z.number().optional(),
+  duplicate: z.boolean().optional(),
+  error: z.object({ code: z.number(), err_code: z.number().optional(), description: z.string() }).optional(),
+});
 export type PubAck = z.output<typeof PubAck>;
 
 /** Longest time to wait for one acknowledgement. A stream without leader does not answer at all. */
@@ -66,11 +70,13 @@ export async function publishEnvelope(
       const reply = await connection.request(subject, body, { timeout: ACK_TIMEOUT_MS, headers });
       const ack = readAck(reply.string());
       // An event from an outbox may have been sent before; any other new id that is taken for known is an incident.
-      if (ack.duplicate && attempt === 0 && isNew) log.error({ id: envelope.id, type: envelope.type }, "a new event id was taken for a duplicate");
+      if (ack.duplicate && attempt === 0 && isNew)
+        log.error({ id: envelope.id, type: envelope.type }, "a new event id was taken for a duplicate");
       return ack.seq;
     } catch (error) {
       const wait = Math.min(100 * 2 ** attempt, 1_000);
-      if (connection.isClosed() || systemClock.monotonic() + wait >= deadline) throw busError(error, `the event ${envelope.type}`);
+      if (connection.isClosed() || systemClock.monotonic() + wait >= deadline)
+        throw busError(error, `the event ${envelope.type}`);
       await systemClock.sleep(wait);
     }
   }
@@ -82,15 +88,25 @@ export function readAck(text: string): { seq: number; duplicate: boolean } {
   try {
     ack = PubAck.parse(JSON.parse(text));
   } catch (error) {
-    throw new DvError("BUS_UNAVAILABLE", "The bus answered with something that is no acknowledgement.", { cause: error });
+    throw new DvError("BUS_UNAVAILABLE", "The bus answered with something that is no acknowledgement.", {
+      cause: error,
+    });
   }
-  if (ack.error) throw new DvError("BUS_UNAVAILABLE", `The stream refused the message: ${ack.error.description}.`, { details: { errCode: ack.error.err_code ?? ack.error.code } });
+  if (ack.error)
+    throw new DvError("BUS_UNAVAILABLE", `The stream refused the message: ${ack.error.description}.`, {
+      details: { errCode: ack.error.err_code ?? ack.error.code },
+    });
   if (ack.seq === undefined) throw new DvError("BUS_UNAVAILABLE", "The acknowledgement carries no sequence.");
   return { seq: ack.seq, duplicate: ack.duplicate ?? false };
 }
 
 /** Takes a stored message apart; undefined when its subject is no event's. */
-export function storedEvent(message: { readonly seq: number; readonly subject: string; readonly time: Date; string(): string }): StoredEvent | undefined {
+export function storedEvent(message: {
+  readonly seq: number;
+  readonly subject: string;
+  readonly time: Date;
+  string(): string;
+}): StoredEvent | undefined {
   try {
     const { origin, type } = parseEventSubject(message.subject);
     return { seq: message.seq, origin, type, timeMs: message.time.getTime(), json: message.string() };

@@ -3,7 +3,14 @@
  * Reads a stream in order, each message once, over reconnects, leader changes and restarts of servers. The library's ordered
  * consumer recovers from gaps; this loop recovers from everything else by starting a new one after the last sequence seen.
  */
-import { type Consumer, type ConsumerMessages, DeliverPolicy, type JetStreamClient, type JsMsg, jetstream } from "@nats-io/jetstream";
+import {
+  type Consumer,
+  type ConsumerMessages,
+  DeliverPolicy,
+  type JetStreamClient,
+  type JsMsg,
+  jetstream,
+} from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { systemClock } from "../clock.ts";
 import type { Logger } from "../log.ts";
@@ -127,7 +134,11 @@ class OrderedReader {
 
   #createConsumer(): Promise<Consumer> {
     const { stream, filter } = this.#options;
-    return this.#js.consumers.get(stream, { ...this.#start(), ...(filter ? { filter_subjects: filter } : {}), inactive_threshold: 30_000 });
+    return this.#js.consumers.get(stream, {
+      ...this.#start(),
+      ...(filter ? { filter_subjects: filter } : {}),
+      inactive_threshold: 30_000,
+    });
   }
 
   #unlessBroken<T>(step: Promise<T>): Promise<T> {

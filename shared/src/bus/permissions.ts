@@ -49,7 +49,14 @@ export function streamAdminPermissions(user: string): Permissions {
   const names = [...Object.keys(STREAMS), ...Object.keys(BUCKETS).map(bucketStream)];
   const verbs = ["CREATE", "UPDATE", "INFO"];
   return {
-    pub: { allow: ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", ...verbs.flatMap((verb) => names.map((name) => `$JS.API.STREAM.${verb}.${name}`))] },
+    pub: {
+      allow: [
+        "$JS.API.INFO",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.LIST",
+        ...verbs.flatMap((verb) => names.map((name) => `$JS.API.STREAM.${verb}.${name}`)),
+      ],
+    },
     sub: { allow: [`${inboxPrefix(user)}.>`] },
   };
 }
@@ -57,7 +64,14 @@ export function streamAdminPermissions(user: string): Permissions {
 /** Permissions of the identity in the system account that admits servers, removes peers and pushes account claims. */
 export function systemPermissions(user: string): Permissions {
   return {
-    pub: { allow: ["$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.SERVER.PING.JSZ"] },
+    pub: {
+      allow: [
+        "$JS.API.SERVER.REMOVE",
+        "$JS.API.META.LEADER.STEPDOWN",
+        "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.SERVER.PING.JSZ",
+      ],
+    },
     sub: { allow: [`${inboxPrefix(user)}.>`] },
   };
 }

@@ -14,7 +14,13 @@ import type { CallOptions, Scatter, TargetAnswer } from "./bus.ts";
 import { busError, isNoResponders, malformed, parseReply, requestHeaders } from "./wire.ts";
 
 /** Kinds with which a target declines before any effect. */
-const REFUSALS: ReadonlySet<string> = new Set(["invalid-argument", "unauthenticated", "permission-denied", "precondition-failed", "busy"]);
+const REFUSALS: ReadonlySet<string> = new Set([
+  "invalid-argument",
+  "unauthenticated",
+  "permission-denied",
+  "precondition-failed",
+  "busy",
+]);
 /** Requests written between two turns of the event loop, so that a scatter to 10,000 does not hold up everybody else. */
 const BURST = 1_000;
 
@@ -79,7 +85,10 @@ export class Scatterer {
       const to = Math.min(from + BURST, running.targets.length);
       for (let i = from; i < to; i++) {
         try {
-          this.#connection.publish(rpcSubject(running.targets[i] ?? "", service, wire), payload, { reply: `${this.#prefix}.${id}.${i.toString(36)}`, headers });
+          this.#connection.publish(rpcSubject(running.targets[i] ?? "", service, wire), payload, {
+            reply: `${this.#prefix}.${id}.${i.toString(36)}`,
+            headers,
+          });
         } catch (cause) {
           // A connection that is closed or closing, or a message that is too large: nothing was sent.
           const error = busError(cause, `${service} ${wire}`).toWire();
@@ -88,7 +97,8 @@ export class Scatterer {
       }
       if (to < running.targets.length && running.left > 0) setImmediate(burst, to);
     };
-    burst(0);
+    // Not at once: small scatters of the same turn go out in one write (see request.ts).
+    setImmediate(burst, 0);
   }
 
   #receive(message: Msg): void {
@@ -102,7 +112,11 @@ export class Scatterer {
     }
     const id = tail.slice(0, dot);
     if (isNoResponders(message)) {
-      this.#settle(id, running, index, "unreachable", undefined, { code: "UNAVAILABLE", kind: "unavailable", message: "The node is not on the bus." });
+      this.#settle(id, running, index, "unreachable", undefined, {
+        code: "UNAVAILABLE",
+        kind: "unavailable",
+        message: "The node is not on the bus.",
+      });
       return;
     }
     const answer = judge(message.string(), running.output);
@@ -115,7 +129,13 @@ export class Scatterer {
     running.open[index] = false;
     running.left--;
     const ms = Math.round((performance.now() - running.startedAt) * 100) / 100;
-    running.queue.push({ node: running.targets[index] ?? "", status, ms, ...(raw === undefined ? {} : { raw }), ...(error ? { error } : {}) });
+    running.queue.push({
+      node: running.targets[index] ?? "",
+      status,
+      ms,
+      ...(raw === undefined ? {} : { raw }),
+      ...(error ? { error } : {}),
+    });
     if (running.left > 0) return;
     clearTimeout(running.timer);
     this.#running.delete(id);
@@ -123,7 +143,11 @@ export class Scatterer {
   }
 
   #expire(id: string, running: Running): void {
-    const error: WireError = { code: "TIMEOUT", kind: "timeout", message: "No answer in time; whether the operation took effect is unknown." };
+    const error: WireError = {
+      code: "TIMEOUT",
+      kind: "timeout",
+      message: "No answer in time; whether the operation took effect is unknown.",
+    };
     for (const [index, open] of running.open.entries()) {
       if (open) this.#settle(id, running, index, "timed-out", undefined, error);
     }
@@ -140,7 +164,8 @@ function judge(text: string, output: z.ZodType | undefined): { raw: string } | {
   } catch {
     return { error: malformed("The answer is not valid JSON.") };
   }
-  if (output && !output.safeParse(data).success) return { error: malformed("The answer does not match the operation's schema.") };
+  if (output && !output.safeParse(data).success)
+    return { error: malformed("The answer does not match the operation's schema.") };
   return { raw: reply.dataJson };
 }
 

@@ -4,6 +4,7 @@
  * `dvctl services list` and any NATS tool can see it with its statistics.
  */
 import { randomUUID } from "node:crypto";
+import { GENERAL_ERROR_CODES } from "@debvisor/proto-events/errors";
 import { type Contract, type Handlers, type OperationSpec, wireName } from "@debvisor/proto-events/kit";
 import { CORE, rpcSubject } from "@debvisor/proto-events/subjects";
 import { headers as createHeaders, type Msg, type NatsConnection } from "@nats-io/nats-core";
@@ -50,7 +51,8 @@ export async function serveContract<const C extends Contract, S extends "core" |
     description: contract.summary,
     queue: scope === "core" ? contract.service : "",
     metadata: { part: scope, node: nodeId, nodeName },
-    statsHandler: () => Promise.resolve({ requests: counts.requests, errors: counts.errors, totalMs: Math.round(counts.totalMs) }),
+    statsHandler: () =>
+      Promise.resolve({ requests: counts.requests, errors: counts.errors, totalMs: Math.round(counts.totalMs) }),
   });
   for (const [name, spec] of Object.entries(contract.operations)) {
     if (spec.scope !== scope) continue;
@@ -64,7 +66,8 @@ export async function serveContract<const C extends Contract, S extends "core" |
     stop: async () => {
       await service.stop();
       const deadline = performance.now() + 2_000;
-      while (counts.inFlight > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+      while (counts.inFlight > 0 && performance.now() < deadline)
+        await new Promise((resolve) => setTimeout(resolve, 5));
     },
   };
 }
@@ -73,7 +76,12 @@ export async function serveContract<const C extends Contract, S extends "core" |
  * What comes without a reply subject is no request and is dropped: a node can have the server send the acknowledgement of
  * its event to any subject of its account, also to a neighbour's operation (RULES.md F1), but such a message has none.
  */
-function answerer(options: ServeOptions, spec: OperationSpec, handler: AnyHandler | undefined, counts: Counts): (message: Msg) => Promise<void> {
+function answerer(
+  options: ServeOptions,
+  spec: OperationSpec,
+  handler: AnyHandler | undefined,
+  counts: Counts,
+): (message: Msg) => Promise<void> {
   return async (message) => {
     if (!message.reply) return;
     const startedAt = performance.now();
@@ -112,10 +120,16 @@ function parseInput(spec: OperationSpec, message: Msg): unknown {
   }
   const parsed = spec.input.safeParse(raw);
   if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.slice(0, 20).map(({ path, message: text }) => ({ path: path.join("."), message: text }));
-  throw new DvError("INVALID_ARGUMENT", `The request is not valid: ${issues.map((issue) => `${issue.path || "(request)"}: ${issue.message}`).join("; ")}.`, {
-    details: { issues },
-  });
+  const issues = parsed.error.issues
+    .slice(0, 20)
+    .map(({ path, message: text }) => ({ path: path.join("."), message: text }));
+  throw new DvError(
+    "INVALID_ARGUMENT",
+    `The request is not valid: ${issues.map((issue) => `${issue.path || "(request)"}: ${issue.message}`).join("; ")}.`,
+    {
+      details: { issues },
+    },
+  );
 }
 
 function requestContext(log: Logger, spec: OperationSpec, message: Msg): RequestContext {
@@ -136,10 +150,15 @@ function requestContext(log: Logger, spec: OperationSpec, message: Msg): Request
   };
 }
 
+/** A handler may fail with the codes that its contract lists and the general ones; anything else is a bug and is logged. */
 function respondError(message: Msg, spec: OperationSpec, thrown: unknown, context: RequestContext): void {
-  const error = toDvError(thrown);
-  const general = spec.errors.includes(error.code) || error.kind !== "internal";
-  if (!general) context.log.error({ subject: message.subject, cause: causeChain(thrown) }, "request failed with an internal error");
+  let error = toDvError(thrown);
+  if (!Object.hasOwn(GENERAL_ERROR_CODES, error.code) && !spec.errors.includes(error.code)) {
+    error = new DvError("INTERNAL", "An internal error occurred.", { cause: thrown });
+  }
+  if (error.kind === "internal") {
+    context.log.error({ subject: message.subject, cause: causeChain(thrown) }, "request failed with an internal error");
+  }
   const headers = createHeaders();
   headers.set(HEADER.serviceErrorCode, String(error.httpStatus));
   headers.set(HEADER.serviceError, error.code);

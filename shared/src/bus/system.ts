@@ -17,7 +17,11 @@ export interface SystemConnection {
 }
 
 /** Connects to a server that is just starting. @throws NATS_SERVER_FAILED when it does not answer in time */
-export async function connectSystem(server: string, credential: Credential, patienceMs: number): Promise<SystemConnection> {
+export async function connectSystem(
+  server: string,
+  credential: Credential,
+  patienceMs: number,
+): Promise<SystemConnection> {
   const deadline = systemClock.monotonic() + patienceMs;
   for (;;) {
     try {

@@ -12,7 +12,13 @@ import { createAccount, createOperator, createUser, type KeyPair } from "@nats-i
 import { z } from "zod";
 import { DvError } from "../errors.ts";
 import { keyPairOf } from "./keys.ts";
-import { corePermissions, nodeTemplate, type Permissions, streamAdminPermissions, systemPermissions } from "./permissions.ts";
+import {
+  corePermissions,
+  nodeTemplate,
+  type Permissions,
+  streamAdminPermissions,
+  systemPermissions,
+} from "./permissions.ts";
 
 const Seed = z.string().regex(/^S[A-Z2-7]{57}$/);
 
@@ -85,7 +91,10 @@ export async function serverTrust(seeds: TrustSeeds): Promise<ServerTrust> {
     ["ENROL", keys.enrol, { limits: { ...UNLIMITED, ...NO_JETSTREAM, imports: 0, exports: 0 } }],
   ] as const;
   const jwts = await Promise.all(
-    accounts.map(async ([name, key, claims]) => [key.getPublicKey(), await encodeAccount(name, key, claims as Partial<Account>, operator)] as const),
+    accounts.map(
+      async ([name, key, claims]) =>
+        [key.getPublicKey(), await encodeAccount(name, key, claims as Partial<Account>, operator)] as const,
+    ),
   );
   return {
     operatorJwt: await encodeOperator("debvisor", keys.operator, { system_account: keys.system.getPublicKey() }),
@@ -101,7 +110,13 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
     forNode: async (nodeId) => {
       const name = checkedNode(nodeId);
       const user = newUser();
-      const jwt = await encodeUser(name, user, keys.nodeSigner, { issuer_account: keys.nodes.getPublicKey() }, { scopedUser: true });
+      const jwt = await encodeUser(
+        name,
+        user,
+        keys.nodeSigner,
+        { issuer_account: keys.nodes.getPublicKey() },
+        { scopedUser: true },
+      );
       return credential(name, jwt, user);
     },
     forCore: async (service, nodeId, contracts) => {
@@ -122,7 +137,12 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
 /** CORE holds JetStream. It offers events and audit to NODES as services, so that acknowledgements come back. */
 function coreAccount(keys: Keys): Partial<Account> {
   const nodes = keys.nodes.getPublicKey();
-  const imported = (name: string, subject: string, type: "service" | "stream") => ({ name, account: nodes, subject, type });
+  const imported = (name: string, subject: string, type: "service" | "stream") => ({
+    name,
+    account: nodes,
+    subject,
+    type,
+  });
   return {
     limits: { ...UNLIMITED, ...JETSTREAM },
     signing_keys: [keys.coreSigner.getPublicKey()],
@@ -168,10 +188,22 @@ function pairs(seeds: TrustSeeds): Keys {
   return Object.fromEntries(Object.entries(seeds).map(([name, seed]) => [name, keyPairOf(seed)])) as unknown as Keys;
 }
 
-async function issue(name: string, signer: KeyPair, account: KeyPair | undefined, permissions: Permissions): Promise<Credential> {
+async function issue(
+  name: string,
+  signer: KeyPair,
+  account: KeyPair | undefined,
+  permissions: Permissions,
+): Promise<Credential> {
   const user = newUser();
   const issuer = account ? { issuer_account: account.getPublicKey() } : {};
-  const jwt = await encodeUser(name, user, signer, { ...permissions, ...issuer, allowed_connection_types: ["STANDARD"], subs: -1, data: -1, payload: -1 });
+  const jwt = await encodeUser(name, user, signer, {
+    ...permissions,
+    ...issuer,
+    allowed_connection_types: ["STANDARD"],
+    subs: -1,
+    data: -1,
+    payload: -1,
+  });
   return credential(name, jwt, user);
 }
 
@@ -185,12 +217,17 @@ function credential(user: string, jwt: string, pair: KeyPair): Credential {
 
 /** A user named `*` in a permission template would own every node's subjects (RULES.md F6), so names are checked here. */
 function checked(name: string): string {
-  if (!isToken(name)) throw new DvError("INVALID_ARGUMENT", `${JSON.stringify(name)} cannot be a user of the bus: it is no subject token.`);
+  if (!isToken(name))
+    throw new DvError(
+      "INVALID_ARGUMENT",
+      `${JSON.stringify(name)} cannot be a user of the bus: it is no subject token.`,
+    );
   return name;
 }
 
 /** A node named `core` would hear the requests to the core parts and publish events in their name, so only an id will do. */
 function checkedNode(nodeId: string): string {
-  if (!NodeId.safeParse(nodeId).success) throw new DvError("INVALID_ARGUMENT", `${JSON.stringify(nodeId)} is no node id.`);
+  if (!NodeId.safeParse(nodeId).success)
+    throw new DvError("INVALID_ARGUMENT", `${JSON.stringify(nodeId)} is no node id.`);
   return nodeId;
 }

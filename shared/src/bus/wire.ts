@@ -55,7 +55,12 @@ export function malformed(message: string): WireError {
 }
 
 /** Headers of a request. */
-export function requestHeaders(options: { requestId: string; actor?: string | undefined; timeoutMs: number; traceparent?: string | undefined }): MsgHdrs {
+export function requestHeaders(options: {
+  requestId: string;
+  actor?: string | undefined;
+  timeoutMs: number;
+  traceparent?: string | undefined;
+}): MsgHdrs {
   const headers = createHeaders();
   headers.set(HEADER.requestId, options.requestId);
   headers.set(HEADER.timeoutMs, String(Math.ceil(options.timeoutMs)));
@@ -70,8 +75,10 @@ export function busError(error: unknown, what: string): DvError {
   if (error instanceof errors.NoRespondersError || (error instanceof errors.RequestError && error.isNoResponders())) {
     return new DvError("UNAVAILABLE", `Nobody answers ${what}.`, { cause: error });
   }
-  if (error instanceof errors.TimeoutError) return new DvError("TIMEOUT", `No answer to ${what} in time; the effect is unknown.`, { cause: error });
-  if (error instanceof errors.PermissionViolationError) return new DvError("PERMISSION_DENIED", `The bus does not allow ${what}.`, { cause: error });
+  if (error instanceof errors.TimeoutError)
+    return new DvError("TIMEOUT", `No answer to ${what} in time; the effect is unknown.`, { cause: error });
+  if (error instanceof errors.PermissionViolationError)
+    return new DvError("PERMISSION_DENIED", `The bus does not allow ${what}.`, { cause: error });
   if (error instanceof errors.InvalidArgumentError && error.message.includes("max_payload")) {
     return new DvError("REQUEST_TOO_LARGE", `${what} is larger than a message of the bus may be.`, { cause: error });
   }

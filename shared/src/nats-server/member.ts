@@ -96,7 +96,10 @@ export class BusMember {
       jetstream: first,
     };
     this.#launch({ ...this.#settings, routes: [...this.#settings.routes, helperRoute] });
-    const helper = startNatsProcess({ binary: this.#options.binary, dir: join(this.#options.dir, "helper"), name: "helper" }, helperSettings);
+    const helper = startNatsProcess(
+      { binary: this.#options.binary, dir: join(this.#options.dir, "helper"), name: "helper" },
+      helperSettings,
+    );
     try {
       if (first) await this.#becomeClusterOfOne(helperSettings.serverName);
       await waitForHealth(this.#running(), patienceMs);
@@ -119,7 +122,8 @@ export class BusMember {
     await waitForHealth(this.#running(), patienceMs);
     // A server can be healthy before the meta group counts it.
     while (!this.formed && ((await metaGroup(this.#settings))?.size ?? 0) < this.#settings.routes.length) {
-      if (systemClock.monotonic() > deadline) throw new DvError("NATS_SERVER_FAILED", `The bus did not admit the server: ${this.#running().logTail()}`);
+      if (systemClock.monotonic() > deadline)
+        throw new DvError("NATS_SERVER_FAILED", `The bus did not admit the server: ${this.#running().logTail()}`);
       await systemClock.sleep(50);
     }
     this.#markFormed();
@@ -146,7 +150,10 @@ export class BusMember {
   }
 
   #launch(settings: NatsServerSettings): void {
-    const server = startNatsProcess({ binary: this.#options.binary, dir: this.#options.dir, name: "nats-server" }, settings);
+    const server = startNatsProcess(
+      { binary: this.#options.binary, dir: this.#options.dir, name: "nats-server" },
+      settings,
+    );
     const startedAt = systemClock.monotonic();
     this.#server = server;
     this.#options.onStart?.(server.pid);
@@ -182,7 +189,10 @@ export class BusMember {
         if (meta?.leader === serverName) await system.removePeer(helperName);
         else if (meta?.leader) await system.stepDown(serverName);
         if (systemClock.monotonic() > deadline) {
-          throw new DvError("NATS_SERVER_FAILED", `The bus did not become a cluster of one: ${this.#running().logTail()}`);
+          throw new DvError(
+            "NATS_SERVER_FAILED",
+            `The bus did not become a cluster of one: ${this.#running().logTail()}`,
+          );
         }
         await systemClock.sleep(30);
       }

@@ -32,16 +32,21 @@ export interface NatsProcess {
 
 /** Starts a server. It may not be healthy yet; see `waitForHealth`. @throws NATS_SERVER_FAILED */
 export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSettings): NatsProcess {
-  for (const dir of [files.dir, settings.storeDir, settings.resolverDir]) mkdirSync(dir, { recursive: true, mode: 0o700 });
+  for (const dir of [files.dir, settings.storeDir, settings.resolverDir])
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
   const configFile = join(files.dir, `${files.name}.conf`);
   const logFile = join(files.dir, `${files.name}.log`);
   const pidFile = join(files.dir, `${files.name}.pid`);
   killStale(pidFile, configFile);
   writeFileSync(configFile, natsServerConfig(settings), { mode: 0o600 });
   const log = openSync(logFile, "a", 0o640);
-  const child = spawn(files.binary, ["-c", configFile], { stdio: ["ignore", log, log], env: { PATH: "/usr/bin:/bin", GOMAXPROCS: "2" } });
+  const child = spawn(files.binary, ["-c", configFile], {
+    stdio: ["ignore", log, log],
+    env: { PATH: "/usr/bin:/bin", GOMAXPROCS: "2" },
+  });
   closeSync(log);
-  if (child.pid === undefined) throw new DvError("NATS_SERVER_FAILED", `nats-server could not be started: ${files.binary}.`);
+  if (child.pid === undefined)
+    throw new DvError("NATS_SERVER_FAILED", `nats-server could not be started: ${files.binary}.`);
   writeFileSync(pidFile, String(child.pid));
   const exited = exitOf(child, pidFile);
   return {
@@ -68,7 +73,10 @@ export async function waitForHealth(server: NatsProcess, patienceMs: number, sig
     if (await isHealthy(server)) return;
     await systemClock.sleep(40, signal);
   }
-  throw new DvError("NATS_SERVER_FAILED", `nats-server ${server.settings.serverName} ${ended ? "ended" : "is not healthy"}: ${server.logTail()}`);
+  throw new DvError(
+    "NATS_SERVER_FAILED",
+    `nats-server ${server.settings.serverName} ${ended ? "ended" : "is not healthy"}: ${server.logTail()}`,
+  );
 }
 
 /** True when `/healthz` says so. */
@@ -78,16 +86,26 @@ export async function isHealthy(server: NatsProcess): Promise<boolean> {
 }
 
 /** Size and leader of the meta group as this server sees it; undefined when it does not answer. */
-export async function metaGroup(settings: NatsServerSettings): Promise<{ size: number; leader: string; peers: string[] } | undefined> {
-  const reply = (await monitor(settings, "jsz?meta=1")) as { meta_cluster?: { cluster_size?: number; leader?: string; replicas?: { name: string }[] } } | undefined;
+export async function metaGroup(
+  settings: NatsServerSettings,
+): Promise<{ size: number; leader: string; peers: string[] } | undefined> {
+  const reply = (await monitor(settings, "jsz?meta=1")) as
+    | { meta_cluster?: { cluster_size?: number; leader?: string; replicas?: { name: string }[] } }
+    | undefined;
   const meta = reply?.meta_cluster;
   if (!meta) return undefined;
-  return { size: meta.cluster_size ?? 0, leader: meta.leader ?? "", peers: (meta.replicas ?? []).map(({ name }) => name) };
+  return {
+    size: meta.cluster_size ?? 0,
+    leader: meta.leader ?? "",
+    peers: (meta.replicas ?? []).map(({ name }) => name),
+  };
 }
 
 async function monitor(settings: NatsServerSettings, path: string): Promise<unknown> {
   try {
-    const response = await fetch(`http://127.0.0.1:${settings.monitorPort}/${path}`, { signal: AbortSignal.timeout(800) });
+    const response = await fetch(`http://127.0.0.1:${settings.monitorPort}/${path}`, {
+      signal: AbortSignal.timeout(800),
+    });
     return await response.json();
   } catch {
     return undefined;
@@ -116,7 +134,8 @@ async function stopChild(child: ChildProcess, exited: NatsProcess["exited"]): Pr
 function killStale(pidFile: string, configFile: string): void {
   try {
     const pid = Number(readFileSync(pidFile, "utf8"));
-    if (pid > 1 && readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(configFile)) process.kill(pid, "SIGKILL");
+    if (pid > 1 && readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(configFile))
+      process.kill(pid, "SIGKILL");
   } catch {
     // No file, or no such process: nothing is left behind.
   }

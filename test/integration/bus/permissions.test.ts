@@ -24,8 +24,8 @@ const own = randomNodeId();
 const other = randomNodeId();
 const STARTED = "node-agent.agent.started";
 const SERVICE_PROTOCOL = ["$SRV.PING", "$SRV.INFO", "$SRV.STATS", "$SRV.PING.gateway", "$SRV.STATS.node-agent.x"];
-const STREAMS = ["DV_EVENTS", "KV_dv_nodes", "KV_dv_leases", "KV_dv_config", "KV_dv_tokens", "KV_dv_idempotency"];
-const BUCKETS = ["dv_nodes", "dv_leases", "dv_config", "dv_tokens", "dv_idempotency"];
+const STREAMS = ["DV_EVENTS", "KV_dv_nodes", "KV_dv_leases", "KV_dv_tokens", "KV_dv_idempotency"];
+const BUCKETS = ["dv_nodes", "dv_leases", "dv_tokens", "dv_idempotency"];
 
 const reads = (...streams: string[]) =>
   streams.flatMap((stream) => [
@@ -147,7 +147,7 @@ const IDENTITIES: readonly Identity[] = [
     credential: () => cluster().issuer.forCore("discovery", own, [discoveryContract]),
     publish: [
       eventSubject("core", "discovery.node.lost"),
-      ...reads("KV_dv_nodes", "KV_dv_leases", "KV_dv_config"),
+      ...reads("KV_dv_nodes", "KV_dv_leases"),
       ...writes("dv_nodes", "dv_leases"),
       "$JS.API.INFO",
     ],
