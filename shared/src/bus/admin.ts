@@ -31,7 +31,7 @@ export function assetNames(): string[] {
 }
 
 /** Opens the administration API. @throws BUS_UNAVAILABLE */
-export async function openAdmin(connection: NatsConnection): Promise<JetStreamManager> {
+export function openAdmin(connection: NatsConnection): Promise<JetStreamManager> {
   return jetstreamManager(connection, { checkAPI: false, timeout: 3_000 });
 }
 

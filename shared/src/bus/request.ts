@@ -5,23 +5,8 @@ import { rpcSubject } from "@debvisor/proto-events/subjects";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { DvError, fromWire } from "../errors.ts";
 import type { CallOptions } from "./bus.ts";
+import { endOfTurn } from "./turn.ts";
 import { busError, parseReply, requestHeaders } from "./wire.ts";
-
-let turn: Promise<void> | undefined;
-
-/**
- * Resolves once the sockets that are ready now have been read. Requests that come in on many connections in one turn of the
- * event loop then go out in one write; a write for each was a third of the gateway's processor time.
- */
-function endOfTurn(): Promise<void> {
-  turn ??= new Promise((resolve) => {
-    setImmediate(() => {
-      turn = undefined;
-      resolve();
-    });
-  });
-  return turn;
-}
 
 /** Sends a request and returns the JSON text of the answer's data. @throws the peer's error, UNAVAILABLE, TIMEOUT, BUS_UNAVAILABLE */
 export async function requestText(

@@ -11,6 +11,7 @@ import { rpcSubject } from "@debvisor/proto-events/subjects";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import type { z } from "zod";
 import type { CallOptions, Scatter, TargetAnswer } from "./bus.ts";
+import { endOfTurn } from "./turn.ts";
 import { busError, isNoResponders, malformed, parseReply, requestHeaders } from "./wire.ts";
 
 /** Kinds with which a target declines before any effect. */
@@ -97,8 +98,7 @@ export class Scatterer {
       }
       if (to < running.targets.length && running.left > 0) setImmediate(burst, to);
     };
-    // Not at once: small scatters of the same turn go out in one write (see request.ts).
-    setImmediate(burst, 0);
+    void endOfTurn().then(() => burst(0));
   }
 
   #receive(message: Msg): void {
