@@ -41,7 +41,6 @@ export class ServiceHost {
   readonly #log: Logger;
   readonly #bootId = randomUUID();
   readonly #started: Started[] = [];
-  #nodeBus: Promise<ConnectedBus> | undefined;
 
   /** @throws DATA_FOLDER_CORRUPT, or UNAVAILABLE when the node has not been admitted to a cluster yet */
   constructor(dir: string, log: Logger) {
@@ -67,13 +66,14 @@ export class ServiceHost {
       flags,
     });
     const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
-    const connections = coreBus ? [coreBus] : [];
+    const nodeBus = await this.#connectNode(log);
+    const connections = coreBus ? [coreBus, nodeBus] : [nodeBus];
     const context: ServiceContext<z.output<S>> = {
       config: values,
       log,
       clock: systemClock,
       node: this.#identity(definition.name),
-      nodeBus: await this.#sharedNodeBus(),
+      nodeBus,
       coreBus,
       ...(isServer && definition.administersStreams ? { connectAdmin: () => this.#connectAdmin(log) } : {}),
     };
@@ -95,8 +95,6 @@ export class ServiceHost {
         await Promise.all(connections.map((bus) => bus.close()));
       }),
     );
-    const bus = await this.#nodeBus?.catch(() => undefined);
-    await bus?.close();
   }
 
   #identity(service: string): ServiceContext["node"] {
@@ -116,10 +114,12 @@ export class ServiceHost {
     };
   }
 
-  /** Node parts of one process share a connection: they have the same credential. */
-  #sharedNodeBus(): Promise<ConnectedBus> {
-    this.#nodeBus ??= this.#connect("node", this.#node.id, this.#node.id, this.#log);
-    return this.#nodeBus;
+  /**
+   * Each service has a connection of its own, even where all run in one process: a node's user may answer a request once, so
+   * two instances that hear one `$SRV` question over one connection could not both answer it.
+   */
+  #connectNode(log: Logger): Promise<ConnectedBus> {
+    return this.#connect("node", this.#node.id, this.#node.id, log);
   }
 
   #connectCore(definition: ServiceDefinition, log: Logger): Promise<ConnectedBus> {

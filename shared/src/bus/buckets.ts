@@ -52,7 +52,7 @@ class JsonBucket<T> implements Bucket<T> {
 
   async get(key: string): Promise<BucketEntry<T> | undefined> {
     const entry = await this.#try(`reading ${this.#name}/${key}`, () => this.#kv.get(key));
-    if (!entry || entry.operation !== "PUT") return undefined;
+    if (entry?.operation !== "PUT") return undefined;
     return this.#decode(key, entry.string(), entry.revision);
   }
 

@@ -37,6 +37,9 @@ export interface ConnectOptions {
 /** Asks every service instance for its statistics (ADR-32). */
 const ALL_STATS = "$SRV.STATS";
 
+/** Longest time for which a request waits for a connection that is being made anew. */
+const RECONNECT_PATIENCE_MS = 3_000;
+
 /** A `Bus`, with the bare connection for the few jobs in `shared` that need it. */
 export type ConnectedBus = Bus & { readonly connection: NatsConnection };
 
@@ -122,12 +125,17 @@ class NatsBus implements ConnectedBus {
     return parsed.data as never;
   };
 
-  requestRaw: Bus["requestRaw"] = (target, service, wire, input, options) =>
-    requestText(this.connection, { target, service, wire }, input, options);
+  requestRaw: Bus["requestRaw"] = async (target, service, wire, input, options) => {
+    if (!this.connected && !(await this.#untilConnected(options.timeoutMs))) {
+      throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
+    }
+    return requestText(this.connection, { target, service, wire }, input, options);
+  };
 
   scatter: Bus["scatter"] = (targets, service, wire, input, options) => {
     this.#scatterer ??= new Scatterer(this.connection, inboxPrefix(this.user));
-    return this.#scatterer.send(targets, service, wire, input, options);
+    const ready = this.connected ? undefined : this.#untilConnected(options.timeoutMs);
+    return this.#scatterer.send(targets, service, wire, input, options, ready);
   };
 
   publishEvent: Bus["publishEvent"] = async (contract, event, payload, options) => {
@@ -220,6 +228,15 @@ class NatsBus implements ConnectedBus {
     // drain waits for the server; a server that is gone must not hold up a stop.
     await Promise.race([this.connection.drain().catch(() => undefined), systemClock.sleep(1_000)]);
     await Promise.race([this.connection.close().catch(() => undefined), systemClock.sleep(500)]);
+  }
+
+  /** The client throws away what is sent while it reconnects, so senders wait for it. False when it does not come back. */
+  async #untilConnected(patienceMs: number): Promise<boolean> {
+    const deadline = systemClock.monotonic() + Math.min(patienceMs / 2, RECONNECT_PATIENCE_MS);
+    while (!this.connected && !this.connection.isClosed() && systemClock.monotonic() < deadline) {
+      await systemClock.sleep(10);
+    }
+    return this.connected;
   }
 
   async #followStatus(): Promise<void> {

@@ -57,8 +57,18 @@ export class Scatterer {
     connection.subscribe(`${this.#prefix}.>`, { callback: (error, message) => void (error ?? this.#receive(message)) });
   }
 
-  /** Starts a scatter. Ids in `targets` must differ. */
-  send(targets: readonly string[], service: string, wire: string, input: unknown, options: ScatterOptions): Scatter {
+  /**
+   * Starts a scatter. Ids in `targets` must differ. With `ready` nothing is sent until it resolves; on false every target
+   * ends as unreachable.
+   */
+  send(
+    targets: readonly string[],
+    service: string,
+    wire: string,
+    input: unknown,
+    options: ScatterOptions,
+    ready?: Promise<boolean>,
+  ): Scatter {
     const id = (this.#next++).toString(36);
     const queue = new AnswerQueue();
     const running: Running = {
@@ -74,7 +84,9 @@ export class Scatterer {
     else {
       this.#running.set(id, running);
       running.timer = setTimeout(() => this.#expire(id, running), options.timeoutMs);
-      this.#publish(id, running, service, wire, input, options);
+      const publish = () => this.#publish(id, running, service, wire, input, options);
+      if (ready !== undefined) void ready.then((connected) => (connected ? publish() : this.#abandon(id, running)));
+      else publish();
     }
     return { answers: queue };
   }
@@ -140,6 +152,14 @@ export class Scatterer {
     clearTimeout(running.timer);
     this.#running.delete(id);
     running.queue.end();
+  }
+
+  #abandon(id: string, running: Running): void {
+    const message = "The bus is not connected; nothing was sent.";
+    const error: WireError = { code: "BUS_UNAVAILABLE", kind: "unavailable", message };
+    for (const [index, open] of running.open.entries()) {
+      if (open) this.#settle(id, running, index, "unreachable", undefined, error);
+    }
   }
 
   #expire(id: string, running: Running): void {
