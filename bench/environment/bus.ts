@@ -62,12 +62,13 @@ export async function startBenchBus(): Promise<BenchBus> {
     writeFileSync(join(nodePaths(nodeDir).etc, `${service}.yaml`), text);
   const logDir = join(dataDir, "logs");
   mkdirSync(logDir);
-  const member = createMember(nodeDir, node.id, binary);
+  let member: BusMember | undefined;
   const stop = async () => {
-    await member.stop();
-    rmSync(dataDir, { recursive: true, force: true });
+    await member?.stop();
+    rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
+    member = createMember(nodeDir, node.id, binary);
     await member.startAlone();
     const servers = [`127.0.0.1:${client}`];
     await createStreams(servers, nodeDir, node.id);
@@ -80,7 +81,7 @@ export async function startBenchBus(): Promise<BenchBus> {
       gatewayUrl: `http://127.0.0.1:${port}`,
       token: file.adminToken,
       get natsPid() {
-        return member.pid;
+        return member?.pid;
       },
       stop,
       [Symbol.asyncDispose]: stop,

@@ -13,7 +13,7 @@ export const clusterContract = contract({
       version: 1,
       payload: z.object({
         replicas: z.number().int().positive(),
-        servers: z.array(z.string()),
+        servers: z.array(z.string()).describe("Bus servers that hold them: node id and incarnation."),
         assets: z.array(z.string()).describe("Names of the streams that were raised."),
         ms: z.number().nonnegative().describe("Milliseconds it took."),
       }),

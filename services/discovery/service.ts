@@ -5,6 +5,7 @@ import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { toDvError } from "@debvisor/shared/errors";
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig } from "./config.ts";
+import type { NodeRecord } from "./model/registry.ts";
 import { deleteNodeHandler } from "./operations/delete-node.ts";
 import { disableNodeHandler } from "./operations/disable-node.ts";
 import { discoverHandler } from "./operations/discover.ts";
@@ -80,12 +81,10 @@ function startCore(context: Context, bus: Bus, store: RegistryStore, presence: P
 /** Only where the stream administrator's credential is. */
 function replicaJob({ connectAdmin, clock, log, node }: Context, bus: Bus, store: RegistryStore): Closable[] {
   if (!connectAdmin) return [];
-  const aliveServers = () =>
-    store
-      .records()
-      .filter(({ deleted, state, roles }) => !deleted && state === "alive" && roles.includes("server"))
-      .map(({ name }) => name);
-  return [startReplicas({ bus, connectAdmin, aliveServers, cluster: node.cluster, owner: node.id, clock, log })];
+  // A disabled node is no target, but its server is one of the bus all the same.
+  const lives = ({ deleted, state }: NodeRecord) => !deleted && (state === "alive" || state === "disabled");
+  const liveServers = () => store.records().filter((node) => lives(node) && node.roles.includes("server")).length;
+  return [startReplicas({ bus, connectAdmin, liveServers, cluster: node.cluster, owner: node.id, clock, log })];
 }
 
 function serve(

@@ -4,13 +4,7 @@ import { allEvents, CONTRACTS } from "@debvisor/proto-events/registry";
 import { ControlFrame, EventFrame, TelemetryFrame } from "@debvisor/proto-events/replies";
 import { z } from "zod";
 import { EventQuery } from "./model/event-query.ts";
-
-type Json = Record<string, unknown>;
-
-function schemaOf(schema: z.ZodType, io: "input" | "output" = "output"): Json {
-  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any" });
-  return rest as Json;
-}
+import { type Json, schemaOf } from "./openapi-parts.ts";
 
 /** Makes the document. */
 export function asyncapiDocument(version: string): Json {
@@ -22,7 +16,7 @@ export function asyncapiDocument(version: string): Json {
       title: summary,
       summary: `${summary} Payload version ${dataVersion}.`,
       contentType: "application/json",
-      payload: schemaOf(frame),
+      payload: schemaOf(frame, "output"),
     };
   }
   for (const { service, telemetry } of CONTRACTS) {
@@ -34,7 +28,7 @@ export function asyncapiDocument(version: string): Json {
         title: summary,
         summary: `${summary} Only with telemetry=1; may be dropped.`,
         contentType: "application/json",
-        payload: schemaOf(frame),
+        payload: schemaOf(frame, "output"),
       };
     }
   }
@@ -42,7 +36,7 @@ export function asyncapiDocument(version: string): Json {
     name: "control",
     title: "A frame that is no event: gap, snapshot or caught-up.",
     contentType: "application/json",
-    payload: schemaOf(ControlFrame),
+    payload: schemaOf(ControlFrame, "output"),
   };
   return {
     asyncapi: "3.0.0",

@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { asyncapiDocument, withServer } from "./asyncapi.ts";
 import { addDocs } from "./docs.ts";
 import { createGuard, type GuardDeps } from "./guard.ts";
-import type { Metrics } from "./metrics.ts";
+import { METRICS_TYPE, type Metrics } from "./metrics.ts";
 import { openapiDocument } from "./openapi.ts";
 
 export interface FixedRouteDeps extends GuardDeps {
@@ -66,7 +66,7 @@ function addMetrics(app: FastifyInstance, deps: FixedRouteDeps): void {
       if (LOOPBACK.test(request.ip) && request.headers.authorization === undefined) done();
       else guard(request, reply, done);
     },
-    handler: async (_request, reply) => reply.type(deps.metrics.contentType).send(await deps.metrics.render()),
+    handler: async (_request, reply) => reply.type(METRICS_TYPE).send(await deps.metrics.render()),
   });
 }
 

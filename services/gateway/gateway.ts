@@ -53,7 +53,12 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
     (parts.hub.ready ? undefined : "the event stream") ??
     parts.writes.fault;
   const app = await createApp(context, bus, parts, ready);
-  await app.listen({ host: context.config.host, port: context.config.port });
+  try {
+    await app.listen({ host: context.config.host, port: context.config.port });
+  } catch (error) {
+    await Promise.all([app.close(), parts.tracing.stop()]);
+    throw error;
+  }
   starter.start();
   parts.streams.start();
   const stop = async () => {

@@ -5,26 +5,13 @@
  * declaration of every route.
  */
 import { ERROR_CODES, ERROR_KINDS, type ErrorCode, GENERAL_ERROR_CODES } from "@debvisor/proto-events/errors";
-import { EVENTS_PERMISSION } from "@debvisor/proto-events/gateway";
 import { roleOf } from "@debvisor/proto-events/kit";
 import { NodeSelection } from "@debvisor/proto-events/primitives";
 import { allOperations, CONTRACTS, type RegisteredOperation } from "@debvisor/proto-events/registry";
 import { Census, EventFrame, fanOut, Problem, targetResult } from "@debvisor/proto-events/replies";
-import { z } from "zod";
-import { EventQuery } from "./model/event-query.ts";
 import { successStatus } from "./mutation.ts";
-
-type Json = Record<string, unknown>;
-
-/** JSON Schema of what a caller sends (`input`) or gets (`output`). */
-function schemaOf(schema: z.ZodType, io: "input" | "output"): Json {
-  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
-    io,
-    unrepresentable: "any",
-    target: "draft-2020-12",
-  });
-  return rest as Json;
-}
+import { BODY_EXAMPLES, PROBLEM_EXAMPLE } from "./openapi-examples.ts";
+import { fixedPaths, type Json, parameter, schemaOf } from "./openapi-parts.ts";
 
 const HEADERS = {
   "X-Request-Id": {
@@ -56,7 +43,7 @@ export function openapiDocument(version: string): Json {
       name: service,
       description: summary,
     })),
-    paths: { ...paths, ...fixedPaths() },
+    paths: { ...paths, ...fixedPaths(HEADERS) },
     components: {
       securitySchemes: {
         key: {
@@ -67,7 +54,7 @@ export function openapiDocument(version: string): Json {
         },
       },
       schemas: {
-        Problem: schemaOf(Problem, "output"),
+        Problem: { ...schemaOf(Problem, "output"), examples: [PROBLEM_EXAMPLE] },
         Census: schemaOf(Census, "output"),
         EventFrame: schemaOf(EventFrame, "output"),
       },
@@ -88,7 +75,7 @@ function describe(operation: RegisteredOperation): Json {
       ? {
           requestBody: {
             required: (body["required"] as unknown[] | undefined)?.length !== undefined,
-            content: { "application/json": { schema: body } },
+            content: { "application/json": { schema: body, ...example(operation) } },
           },
         }
       : {}),
@@ -101,6 +88,11 @@ function describe(operation: RegisteredOperation): Json {
     "x-effect": spec.effect,
     "x-idempotent": spec.idempotent,
   };
+}
+
+function example({ service, name }: RegisteredOperation): Json {
+  const value = BODY_EXAMPLES[`${service}.${name}`];
+  return value === undefined ? {} : { example: value };
 }
 
 function isCacheable({ spec }: RegisteredOperation): boolean {
@@ -136,13 +128,14 @@ function parameters({ spec }: RegisteredOperation): Json[] {
         ];
   const etag =
     spec.scope === "core" && spec.effect === "read" && inQuery
-      ? [parameter("If-None-Match", "header", false, { type: "string" })]
+      ? [
+          parameter("If-None-Match", "header", false, {
+            type: "string",
+            description: "ETag of an earlier answer; 304 without a body when it still holds.",
+          }),
+        ]
       : [];
   return [...fields, ...nodes, ...key, ...etag];
-}
-
-function parameter(name: string, where: string, required: boolean, { description, ...schema }: Json): Json {
-  return { name, in: where, required, ...(description === undefined ? {} : { description }), schema };
 }
 
 function bodySchema({ spec }: RegisteredOperation): Json | undefined {
@@ -197,60 +190,33 @@ function failures(operation: RegisteredOperation): Json {
       code === "RATE_LIMITED" ? 429 : code === "REQUEST_TOO_LARGE" ? 413 : ERROR_KINDS[ERROR_CODES[code].kind].http;
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
-  return Object.fromEntries([...byStatus].map(([status, codes]) => [status, failure(codes)]));
+  return {
+    ...Object.fromEntries([...byStatus].map(([status, codes]) => [status, failure(status, codes)])),
+    default: OTHER,
+  };
 }
 
-function failure(codes: readonly ErrorCode[]): Json {
+/** What HTTP itself refuses before an operation is reached. */
+const OTHER = {
+  description: "405, 406, 408, 414, 415, 431: what HTTP itself refuses, as a problem document like the others.",
+  headers: HEADERS,
+  content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
+};
+
+/** Headers that a status brings along. */
+const FAILURE_HEADERS: Readonly<Record<number, Json>> = {
+  401: { "WWW-Authenticate": { description: "Bearer.", schema: { type: "string" } } },
+  429: { "Retry-After": { description: "Seconds until the next try.", schema: { type: "integer", minimum: 1 } } },
+};
+
+function failure(status: number, codes: readonly ErrorCode[]): Json {
   const schema = {
     allOf: [{ $ref: "#/components/schemas/Problem" }, { type: "object", properties: { code: { enum: codes } } }],
   };
   const description = codes.map((code) => `${code}: ${ERROR_CODES[code].summary}`).join("\n\n");
-  return { description, headers: HEADERS, content: { "application/problem+json": { schema } } };
-}
-
-function fixedPaths(): Record<string, Json> {
-  const { properties = {} } = schemaOf(EventQuery, "input") as { properties?: Record<string, Json> };
-  const problem = {
-    description: "Any other status: a problem document.",
-    content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
-  };
-  const plain = (operationId: string, summary: string, type: string, open: boolean): Json => ({
-    get: {
-      operationId,
-      summary,
-      ...(open ? { security: [] } : {}),
-      responses: { 200: { description: summary, content: { [type]: { schema: {} } } }, default: problem },
-    },
-  });
   return {
-    "/v1/events": {
-      get: {
-        operationId: "gatewayEvents",
-        summary:
-          "Receive events as Server-Sent Events, or upgrade to a WebSocket. /v1/asyncapi.json describes the frames.",
-        description: `Permission ${EVENTS_PERMISSION}. Resumes after \`since\` or Last-Event-ID without gap or duplicate.`,
-        parameters: [
-          ...Object.entries(properties).map(([name, schema]) => parameter(name, "query", false, schema)),
-          parameter("Last-Event-ID", "header", false, { type: "string" }),
-        ],
-        responses: {
-          101: { description: "WebSocket." },
-          200: {
-            description: "Events.",
-            content: { "text/event-stream": { schema: { $ref: "#/components/schemas/EventFrame" } } },
-          },
-          default: problem,
-        },
-        "x-permission": EVENTS_PERMISSION,
-      },
-    },
-    "/healthz": plain("gatewayLive", "Whether the process lives.", "application/json", true),
-    "/readyz": plain(
-      "gatewayReady",
-      "Whether requests can be answered, and what is missing.",
-      "application/json",
-      true,
-    ),
-    "/metrics": plain("gatewayMetrics", "Prometheus metrics; without a key from loopback only.", "text/plain", false),
+    description,
+    headers: { ...HEADERS, ...FAILURE_HEADERS[status] },
+    content: { "application/problem+json": { schema } },
   };
 }

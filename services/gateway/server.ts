@@ -7,6 +7,8 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import { createSecureContext } from "node:tls";
+import { unreadable } from "@debvisor/shared/config";
 import { DvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import type { Span } from "@debvisor/shared/telemetry";
@@ -62,8 +64,7 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
     ...(config.tls
       ? {
           https: {
-            cert: readFileSync(config.tls.cert),
-            key: readFileSync(config.tls.key),
+            ...readTls(config.tls),
             minVersion: "TLSv1.2",
             maxHeaderSize: limits.headerBytes,
           },
@@ -101,6 +102,26 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
     options: { maxPayload: config.events.messageBytes, perMessageDeflate: false, clientTracking: true },
   });
   return app;
+}
+
+/** @throws CONFIG_INVALID when a file cannot be read, or the key is not the certificate's */
+function readTls({ cert, key }: { readonly cert: string; readonly key: string }): { cert: Buffer; key: Buffer } {
+  const read = (file: string): Buffer => {
+    try {
+      return readFileSync(file);
+    } catch (error) {
+      throw unreadable(file, error);
+    }
+  };
+  const files = { cert: read(cert), key: read(key) };
+  try {
+    createSecureContext(files);
+  } catch (error) {
+    throw new DvError("CONFIG_INVALID", `tls: ${cert} and ${key} are no certificate with its private key.`, {
+      cause: error,
+    });
+  }
+  return files;
 }
 
 function addHooks(app: FastifyInstance, deps: ServerDeps): void {

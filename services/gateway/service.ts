@@ -2,7 +2,7 @@
 /** The gateway as a service: its routes are in `routes.ts`, its own operations in `operations/handlers.ts`. */
 import { DvError } from "@debvisor/shared/errors";
 import { defineService } from "@debvisor/shared/service";
-import { gatewayConfig } from "./config.ts";
+import { type GatewayConfig, gatewayConfig } from "./config.ts";
 import { startGateway } from "./gateway.ts";
 
 export const gatewayService = defineService({
@@ -14,10 +14,21 @@ export const gatewayService = defineService({
     try {
       return await startGateway(context, context.coreBus);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
-      throw new DvError("PORT_BUSY", `Something else listens on ${context.config.host}:${context.config.port}.`, {
-        cause: error,
-      });
+      throw explainListen(error, context.config);
     }
   },
 });
+
+function explainListen(error: unknown, { host, port }: GatewayConfig): unknown {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "EADDRINUSE":
+      return new DvError("PORT_BUSY", `Something else listens on ${host}:${port}.`, { cause: error });
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return new DvError("CONFIG_INVALID", `host: ${host} is no address of this machine.`, { cause: error });
+    case "EACCES":
+      return new DvError("CONFIG_INVALID", `port: the gateway may not listen on port ${port}.`, { cause: error });
+    default:
+      return error;
+  }
+}

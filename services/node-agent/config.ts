@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Everything configurable of the node agent: `node-agent.yaml`, `DV_NODE_AGENT_<KEY>`, flags. */
+
+import { isHost, isHostName } from "@debvisor/shared/validate";
 import { z } from "zod";
 import { DEFAULT_MINIMUM_VERSIONS, TOOLS } from "./model/tools.ts";
 
@@ -12,10 +14,8 @@ const interval = z
 const toolName = z.enum(TOOLS.map(({ name }) => name));
 const hostPath = z.string().regex(/^\//, "an absolute path").max(4096);
 
-const endpoint = z.strictObject({
-  host: z.string().min(1).max(253).describe("Name or address."),
-  port: z.number().int().min(1).max(65_535).describe("TCP port."),
-});
+const host = z.string().refine(isHost, "a host name or an address").describe("Name or address.");
+const port = z.number().int().min(1).max(65_535).describe("TCP port.");
 
 /** Configuration of the node agent. A key that is not listed is refused, so that a misspelt one is not ignored. */
 export const nodeAgentConfig = z.strictObject({
@@ -60,14 +60,24 @@ export const nodeAgentConfig = z.strictObject({
     .array(z.string().regex(/^[\w@.:\\-]+\.(service|socket|timer|target|mount)$/, "a unit's full name"))
     .default([])
     .describe("Further systemd units that have to be active."),
-  endpoints: z.array(endpoint).max(64).default([]).describe("TCP endpoints that must accept connections."),
+  endpoints: z
+    .array(z.strictObject({ host, port }))
+    .max(64)
+    .default([])
+    .describe("TCP endpoints that must accept connections."),
   endpointTimeoutMs: interval
     .max(10_000)
     .default(2_000)
     .describe("Longest time of one probe of an endpoint or a name."),
   endpointSlowMs: interval.default(500).describe("Time to connect above which a check warns."),
+  sshHosts: z
+    .array(z.strictObject({ host, port: port.default(22) }))
+    .max(64)
+    .default([])
+    .describe("Hosts whose SSH server must answer."),
+  sshKeys: z.array(hostPath).max(64).default([]).describe("Private SSH keys that must exist with mode 0600."),
   dnsNames: z
-    .array(z.string().min(1).max(253))
+    .array(z.string().refine(isHostName, "a host name"))
     .max(64)
     .default([])
     .describe("Names that the host's DNS servers must resolve."),

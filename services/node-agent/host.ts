@@ -42,7 +42,11 @@ export interface Host {
 }
 
 /** Puts the drivers together for a node. Reads nothing but the name of process 1. */
-export function createHost(node: NodeIdentity, config: NodeAgentConfig, clock: Clock = systemClock): Host {
+export function createHost(
+  node: Pick<NodeIdentity, "root" | "stateDir">,
+  config: NodeAgentConfig,
+  clock: Clock = systemClock,
+): Host {
   const proc = createProcFs();
   const isLab = node.root !== "/";
   const readRooms = createRoomReader(clock);

@@ -2,11 +2,14 @@
 /**
  * The one function that runs outside programs (STYLE.md B7): an argument array, never a shell, a fixed environment, a
  * mandatory time limit, an output limit, an abort signal, and a command line that is logged with secrets masked. Success and
- * failure have the same shape, so a driver decides on data. execa is loaded by the first call, since most processes never run one.
+ * failure have the same shape, so a driver decides on data. On node:child_process, because execa costs 10 MB of memory in
+ * every process that runs one program (docs/adr/0014-child-process-instead-of-execa.md).
  */
+import { spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
+import type { Readable } from "node:stream";
 import { DvError } from "./errors.ts";
 import { type Logger, maskSecrets } from "./log.ts";
 
@@ -63,17 +66,17 @@ export interface ExecResult {
   readonly ms: number;
 }
 
-/** What execa tells about a run, as far as it is used here. */
+/** How the process itself ended. */
 interface Outcome {
-  readonly failed: boolean;
   readonly timedOut: boolean;
-  readonly isCanceled: boolean;
-  readonly isMaxBuffer: boolean;
-  readonly exitCode?: number;
-  readonly signal?: string;
-  readonly stdout: Uint8Array;
-  readonly stderr: Uint8Array;
-  readonly code?: string;
+  readonly aborted: boolean;
+  readonly outputLimited: boolean;
+  readonly exitCode: number | undefined;
+  readonly killedBy: string | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** System error of a start that failed, such as `ENOENT`. */
+  readonly code: string | undefined;
 }
 
 /**
@@ -95,19 +98,14 @@ export async function exec(program: string, args: readonly string[], options: Ex
   const startedAt = performance.now();
   const commandLine = commandLineOf(program, args, options.secrets);
   const path = options.signal?.aborted ? undefined : await which(program);
-  const outcome = path === undefined ? notStarted(options.signal?.aborted === true) : await spawn(path, args, options);
+  const outcome = path === undefined ? notStarted(options.signal?.aborted === true) : await run(path, args, options);
+  const { code, ...ended } = outcome;
   const result: ExecResult = {
     program,
     commandLine,
-    failed: outcome.failed,
-    missing: outcome.code === "ENOENT" || outcome.code === "EACCES",
-    timedOut: outcome.timedOut,
-    aborted: outcome.isCanceled,
-    outputLimited: outcome.isMaxBuffer,
-    exitCode: outcome.exitCode,
-    killedBy: outcome.signal,
-    stdout: new TextDecoder().decode(outcome.stdout),
-    stderr: new TextDecoder().decode(outcome.stderr),
+    failed: ended.exitCode !== 0 || ended.timedOut || ended.aborted || ended.outputLimited,
+    missing: code === "ENOENT" || code === "EACCES",
+    ...ended,
     ms: performance.now() - startedAt,
   };
   options.log?.debug(
@@ -182,62 +180,69 @@ async function isExecutable(path: string): Promise<boolean> {
 }
 
 function notStarted(aborted: boolean): Outcome {
-  const nothing = new Uint8Array();
-  const base = {
-    failed: true,
+  const nothing = {
     timedOut: false,
-    isCanceled: aborted,
-    isMaxBuffer: false,
-    stdout: nothing,
-    stderr: nothing,
+    outputLimited: false,
+    exitCode: undefined,
+    killedBy: undefined,
+    stdout: "",
+    stderr: "",
   };
-  return aborted ? base : { ...base, code: "ENOENT" };
+  return { ...nothing, aborted, code: aborted ? undefined : "ENOENT" };
 }
 
-async function spawn(path: string, args: readonly string[], options: ExecOptions): Promise<Outcome> {
-  const { execa } = await import("execa");
-  const subprocess = execa(path, [...args], {
-    reject: false,
-    extendEnv: false,
-    env: { LC_ALL: "C", PATH: SYSTEM_PATH, ...options.env },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.input === undefined ? { stdin: "ignore" as const } : { input: options.input }),
-    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
-    timeout: options.timeoutMs,
-    maxBuffer: options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES,
-    forceKillAfterDelay: KILL_GRACE_MS,
-    encoding: "buffer",
-    stripFinalNewline: false,
+/** Runs the process and resolves when it has ended and its output is read, at the latest two seconds after its time. */
+function run(path: string, args: readonly string[], options: ExecOptions): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = spawn(path, [...args], {
+      env: { LC_ALL: "C", PATH: SYSTEM_PATH, ...options.env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    });
+    const reasons = { timedOut: false, aborted: false, outputLimited: false };
+    const timers: NodeJS.Timeout[] = [];
+    const after = (ms: number, action: () => void) => timers.push(setTimeout(action, ms));
+    const end = (reason: keyof typeof reasons) => {
+      if (reasons.timedOut || reasons.aborted || reasons.outputLimited) return;
+      reasons[reason] = true;
+      child.kill("SIGTERM");
+      after(KILL_GRACE_MS, () => child.kill("SIGKILL"));
+      // A child of the program may hold the pipes open for longer than the program lives.
+      after(2 * KILL_GRACE_MS, () => [child.stdout, child.stderr].forEach((pipe) => void pipe?.destroy()));
+    };
+    const limit = options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES;
+    const stdout = collect(child.stdout, limit, () => end("outputLimited"));
+    const stderr = collect(child.stderr, limit, () => end("outputLimited"));
+    const onAbort = () => end("aborted");
+    const finish = (rest: Pick<Outcome, "exitCode" | "killedBy" | "code">) => {
+      timers.forEach(clearTimeout);
+      options.signal?.removeEventListener("abort", onAbort);
+      resolve({ ...reasons, ...rest, stdout: stdout(), stderr: stderr() });
+    };
+    after(options.timeoutMs, () => end("timedOut"));
+    options.signal?.addEventListener("abort", onAbort, { once: true });
+    child.once("error", (error: NodeJS.ErrnoException) => {
+      // Also emitted for a signal that could not be sent; then the process goes on and "close" will come.
+      if (child.pid === undefined) finish({ exitCode: undefined, killedBy: undefined, code: error.code });
+    });
+    child.once("close", (code, signal) =>
+      finish({ exitCode: code ?? undefined, killedBy: signal ?? undefined, code: undefined }),
+    );
+    // A program that does not read its input to the end is no error of ours.
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(options.input);
   });
-  const release = releasePipes(subprocess, options);
-  try {
-    return (await subprocess) as Outcome;
-  } finally {
-    release();
-  }
 }
 
-/**
- * A killed program's own child may hold the pipes open, and execa waits for their end. Once the program had its time and the
- * grace, the pipes are cut, so that `exec` always returns within `timeoutMs` (or the abort) plus two seconds.
- */
-function releasePipes(
-  subprocess: { readonly stdout: { destroy(): unknown }; readonly stderr: { destroy(): unknown } },
-  options: ExecOptions,
-): () => void {
-  const cut = () => {
-    subprocess.stdout.destroy();
-    subprocess.stderr.destroy();
-  };
-  let afterAbort: NodeJS.Timeout | undefined;
-  const afterTime = setTimeout(cut, options.timeoutMs + 2 * KILL_GRACE_MS);
-  const onAbort = () => {
-    afterAbort = setTimeout(cut, 2 * KILL_GRACE_MS);
-  };
-  options.signal?.addEventListener("abort", onAbort, { once: true });
-  return () => {
-    clearTimeout(afterTime);
-    clearTimeout(afterAbort);
-    options.signal?.removeEventListener("abort", onAbort);
-  };
+/** Keeps what a pipe delivers, up to the limit; returns the text read so far. */
+function collect(pipe: Readable | null, limit: number, onLimit: () => void): () => string {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  pipe?.on("data", (chunk: Buffer) => {
+    if (size >= limit) return;
+    chunks.push(chunk.subarray(0, limit - size));
+    size += chunk.length;
+    if (size > limit) onLimit();
+  });
+  return () => Buffer.concat(chunks).toString("utf8");
 }

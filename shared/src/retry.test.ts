@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Retrying and waiting, on a clock of its own. */
+/** Retrying, on a clock of its own. */
 import { describe, expect, it } from "vitest";
 import type { Clock } from "./clock.ts";
 import { DvError } from "./errors.ts";
-import { backoffMs, MAX_DELAY_MS, retry, waitFor } from "./retry.ts";
+import { backoffMs, MAX_DELAY_MS, retry } from "./retry.ts";
 
 function fakeClock() {
   const pauses: number[] = [];
@@ -69,33 +69,5 @@ describe("retrying", () => {
 
   it("never waits longer than five minutes", () => {
     expect(backoffMs(60, 1_000)).toBe(MAX_DELAY_MS);
-  });
-});
-
-describe("waiting", () => {
-  it("returns what the condition found and reports the time left", async () => {
-    const { clock } = fakeClock();
-    const left: number[] = [];
-    let looks = 0;
-
-    const value = await waitFor(() => (++looks === 3 ? "there" : undefined), {
-      what: "it",
-      timeoutMs: 1_000,
-      intervalMs: 100,
-      onWait: (ms) => left.push(ms),
-      clock,
-    });
-
-    expect(value).toBe("there");
-    expect(left).toEqual([1_000, 900]);
-  });
-
-  it("ends at its limit", async () => {
-    const { clock } = fakeClock();
-
-    await expect(
-      waitFor(() => undefined, { what: "it", timeoutMs: 250, intervalMs: 100, clock }),
-    ).rejects.toMatchObject({ code: "TIMEOUT" });
-    expect(clock.monotonic()).toBe(250);
   });
 });

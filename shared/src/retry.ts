@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Trying again with a doubling delay (REQUIREMENTS X-20), and waiting for a condition with a limit (X-21). */
+/** Trying again with a doubling delay (REQUIREMENTS X-20). */
 import { ERROR_KINDS } from "@debvisor/proto-events/errors";
 import { type Clock, systemClock } from "./clock.ts";
 import { DvError } from "./errors.ts";
@@ -50,37 +50,5 @@ export async function retry<T>(attempt: (number: number) => Promise<T>, options:
       await clock.sleep(delayMs, options.signal);
       if (options.signal?.aborted) throw error;
     }
-  }
-}
-
-/** Options of `waitFor`. */
-export interface WaitOptions {
-  readonly what: string;
-  readonly timeoutMs: number;
-  readonly intervalMs: number;
-  /** Told before every pause how much time is left. */
-  readonly onWait?: (leftMs: number) => void;
-  readonly signal?: AbortSignal;
-  readonly clock?: Clock;
-}
-
-/** Asks `condition` again and again until it returns something else than undefined. @throws TIMEOUT */
-export async function waitFor<T>(
-  condition: () => Promise<T | undefined> | T | undefined,
-  options: WaitOptions,
-): Promise<T> {
-  const clock = options.clock ?? systemClock;
-  const deadline = clock.monotonic() + options.timeoutMs;
-  for (;;) {
-    const value = await condition();
-    if (value !== undefined) return value;
-    const left = deadline - clock.monotonic();
-    if (left <= 0 || options.signal?.aborted) {
-      throw new DvError("TIMEOUT", `Waiting for ${options.what} ended without success.`, {
-        details: { timeoutMs: options.timeoutMs },
-      });
-    }
-    options.onWait?.(left);
-    await clock.sleep(Math.min(options.intervalMs, left), options.signal);
   }
 }

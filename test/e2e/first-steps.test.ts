@@ -189,10 +189,8 @@ test("the replicas of every stream are raised to three, and an event says so", a
     "json",
   );
 
-  expect(JSON.parse(stdout).data).toMatchObject({
-    replicas: 3,
-    servers: expect.arrayContaining(["node-1", "node-2", "node-3"]),
-  });
+  const ids = (await lab.nodes()).map(({ id }) => `${id}-1`).sort();
+  expect(JSON.parse(stdout).data).toMatchObject({ replicas: 3, servers: ids });
 });
 
 function runUname(): Promise<{ stdout: string }> {

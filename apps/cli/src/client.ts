@@ -132,7 +132,9 @@ async function ask(
   options: ClientOptions,
 ): Promise<ApiReply> {
   const url = urlOf(server, request);
-  options.output.debug(`${request.method} ${url}`);
+  const startedAt = performance.now();
+  const tell = (how: string) =>
+    options.output.debug(`${request.method} ${url}: ${how}, ${Math.round(performance.now() - startedAt)} ms`);
   const limit = AbortSignal.timeout(request.timeoutMs);
   try {
     const response = await fetch(url, {
@@ -143,10 +145,12 @@ async function ask(
       signal: AbortSignal.any([options.signal, limit]),
     });
     const text = await response.text();
-    options.output.debug(`HTTP ${response.status}, ${text.length} characters`);
+    tell(`${response.status}, ${text.length} characters, request id ${response.headers.get("x-request-id") ?? "-"}`);
     return readReply(server, response, text);
   } catch (error) {
-    throw error instanceof DvError ? error : unanswered(server, limit.aborted ? request.timeoutMs : undefined, error);
+    if (error instanceof DvError) throw error;
+    tell(reasonOf(error));
+    throw unanswered(server, limit.aborted ? request.timeoutMs : undefined, error);
   }
 }
 

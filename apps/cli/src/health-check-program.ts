@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * `debvisor-health-check` (REQUIREMENTS HC-01, HC-08): every node's checks and the state of the whole, as one verdict, one
- * score and one exit code.
+ * score and one exit code. Where there is no cluster, or with `--local`, the checks of this machine alone.
  */
 import { gatewayContract } from "@debvisor/proto-events/gateway";
 import { nodeAgentContract } from "@debvisor/proto-events/node-agent";
-import { NodeRef } from "@debvisor/proto-events/primitives";
+import { NodeRef, NodeRole } from "@debvisor/proto-events/primitives";
+import { DvError } from "@debvisor/shared/errors";
 import { renderTable } from "@debvisor/shared/table";
-import type { z } from "zod";
-import { z as zod } from "zod";
-import { type ApiReply, urlOf } from "./client.ts";
+import { z } from "zod";
+import { usage } from "./argv.ts";
+import type { ApiReply } from "./client.ts";
 import { type Call, type CommandSpec, EXIT, type Program } from "./command.ts";
 import { censusText, drawFanOut, fanOutExitCode, type Outcome, readFanOut } from "./fan-out.ts";
 import { type Judgement, judge } from "./health-verdict.ts";
@@ -21,29 +22,37 @@ type Status = z.output<typeof getStatus.output>;
 
 const SLACK_MS = 3_000;
 
-const Input = zod.strictObject({
+const Input = z.strictObject({
   quick,
   only,
   node: NodeRef.optional().describe("Only this node (id or name); default: all."),
-  strict: zod.boolean().default(false).describe("Exit code 6 also when the verdict is degraded."),
+  local: z
+    .boolean()
+    .default(false)
+    .describe("Check this machine alone, without the cluster; the default where no context exists."),
+  role: NodeRole.optional().describe(
+    "Role that this machine is checked for, without a cluster; default: what it was set up as, else server.",
+  ),
+  strict: z.boolean().default(false).describe("Exit code 6 also when the verdict is degraded."),
 });
 
 const healthCheck: CommandSpec = {
   noun: "",
-  summary: "Check every node and the cluster; one verdict, one exit code.",
+  summary: "Check every node and the cluster, or this machine where there is no cluster; one verdict, one exit code.",
   input: Input,
   args: [],
   effect: "read",
-  privilege: `A token with the permissions ${checkHealth.permission} and ${getStatus.permission}; the role viewer includes them.`,
+  privilege: `A token with the permissions ${checkHealth.permission} and ${getStatus.permission}; the role viewer includes them. Without a cluster none; what this user may not see is skipped, so run it as root for all of it.`,
   errors: ["NODE_NOT_FOUND", "NO_TARGETS", "BUS_UNAVAILABLE"],
   help: {
     examples: [
-      { command: "debvisor-health-check", does: "Check every node." },
+      { command: "debvisor-health-check", does: "Check every node, or this machine where there is no cluster." },
       { command: "debvisor-health-check --quick", does: "Binaries and services only." },
       {
         command: "debvisor-health-check --node node-2 --only permissions,configuration",
         does: "Two groups on one node.",
       },
+      { command: "debvisor-health-check --local --role worker", does: "Could this machine be a worker?" },
     ],
     scenarios: [
       {
@@ -51,9 +60,13 @@ const healthCheck: CommandSpec = {
         does: "Be told of anything that is not healthy.",
       },
       { command: "debvisor-health-check --verbose", does: "See the checks that passed as well." },
+      {
+        command: "debvisor-health-check --only connectivity,permissions,services,configuration",
+        does: "The four groups of the troubleshooting guide.",
+      },
     ],
   },
-  run: runHealthCheck,
+  run: async (call) => (isLocal(call) ? await runLocally(call) : await runInCluster(call)),
 };
 
 /** The program `debvisor-health-check`. */
@@ -66,7 +79,37 @@ export function healthCheckProgram(): Program {
   };
 }
 
-async function runHealthCheck(call: Call): Promise<number> {
+/* Without a context this machine belongs to nothing, unless a cluster or a node was named. */
+function isLocal({ input, settings, context, output }: Call): boolean {
+  const { local, node, role } = Input.parse(input);
+  if (local) {
+    if (node !== undefined) throw usage("--local checks this machine, --node another one: give one of them");
+    return true;
+  }
+  if (settings.context === undefined && settings.server === undefined && node === undefined) {
+    try {
+      context();
+    } catch (error) {
+      if (!(error instanceof DvError) || error.code !== "CONTEXT_MISSING") throw error;
+      output.info("no context names a cluster: checking this machine alone");
+      return true;
+    }
+  }
+  if (role !== undefined) throw usage("--role is for the check of this machine: add --local");
+  return false;
+}
+
+async function runLocally(call: Call): Promise<number> {
+  const { checkThisMachine } = await import("./local-health.ts");
+  const { role, strict, ...input } = Input.parse(call.input);
+  const { outcome, roles } = await checkThisMachine({ role, quick: input.quick, only: input.only }, call);
+  call.output.info(`this machine, checked as ${roles.join(" and ")}`);
+  const judgement = judge(outcome, null);
+  call.output.result({ ...judgement, nodes: outcome, cluster: null }, () => draw(judgement, outcome, undefined, call));
+  return exitCodeOf(judgement, outcome, strict, call);
+}
+
+async function runInCluster(call: Call): Promise<number> {
   const { given, input, output } = call;
   const client = call.client();
   const query = { nodes: given["node"] ?? "all", quick: given["quick"], only: given["only"] };
@@ -78,8 +121,9 @@ async function runHealthCheck(call: Call): Promise<number> {
       timeoutMs: checkHealth.timeoutMs + SLACK_MS,
     }),
     client.request({ method: "GET", path: getStatus.http?.path ?? "", timeoutMs: getStatus.timeoutMs + SLACK_MS }),
-  ]);
-  output.debug(`asked ${urlOf(health.server, { path: "/v1/health", query })}`);
+  ]).catch((error: unknown) => {
+    throw withHint(error);
+  });
   const outcome = readFanOut(health);
   const cluster = readStatus(status);
   const judgement = judge(outcome, cluster);
@@ -88,6 +132,17 @@ async function runHealthCheck(call: Call): Promise<number> {
   );
   output.info(censusText(outcome.census));
   return exitCodeOf(judgement, outcome, input["strict"] === true, call);
+}
+
+/* Who cannot reach the cluster can still look at this machine. */
+function withHint(error: unknown): unknown {
+  if (!(error instanceof DvError) || error.exitCode !== EXIT.unavailable) return error;
+  const hint = "debvisor-health-check --local checks this machine without the cluster";
+  return new DvError(error.code, error.message, {
+    kind: error.kind,
+    details: { ...error.details, hint },
+    cause: error,
+  });
 }
 
 function readStatus(reply: ApiReply): Status | undefined {

@@ -28,10 +28,13 @@ interface Finding {
   readonly reason: string;
 }
 
-/** Judges the whole. A node that does not answer makes it unhealthy; a disabled one is left out. */
+/**
+ * Judges the whole. A node that does not answer makes it unhealthy; a disabled one is left out. `cluster` is null where
+ * there is none to look at, and undefined where its state could not be read.
+ */
 export function judge(
   outcome: Outcome,
-  cluster: ClusterState | undefined,
+  cluster: ClusterState | undefined | null,
   now: () => Date = () => new Date(),
 ): Judgement {
   const asked = outcome.results.filter(({ status }) => status !== "skipped");
@@ -57,7 +60,8 @@ function judgeNode({ name, status, data, error }: Outcome["results"][number]): F
   return { verdict, score, reason: `${name} is ${verdict}${wrong.length > 0 ? ` (${wrong.join(", ")})` : ""}` };
 }
 
-function judgeCluster(cluster: ClusterState | undefined): readonly Finding[] {
+function judgeCluster(cluster: ClusterState | undefined | null): readonly Finding[] {
+  if (cluster === null) return [];
   if (!cluster) return [{ verdict: "unhealthy", reason: "the state of the cluster cannot be read" }];
   return cluster.components.flatMap(({ component, state, detail }) => {
     if (state === "ok") return [];

@@ -190,10 +190,12 @@ export function reportError(error: unknown, output: Output): number {
   output.error(`${failure.message} (${failure.code})`);
   const requestId = failure.details?.["requestId"];
   if (typeof requestId === "string" && failure.kind === "internal") output.error(`request id ${requestId}`);
-  for (const line of issueLines(failure)) output.error(line);
+  for (const line of [...issueLines(failure), ...lastLines(failure)]) output.error(line);
   const remedy =
     failure.code === "INVALID_ARGUMENT" && failure.details === undefined ? undefined : errorEntry(failure.code)?.remedy;
   if (remedy !== undefined) output.info(`what to do: ${remedy}`);
+  const hint = failure.details?.["hint"];
+  if (typeof hint === "string") output.info(hint);
   if (!(error instanceof DvError) || failure.cause !== undefined) output.debug(causeChain(error));
   return failure.exitCode;
 }
@@ -206,4 +208,10 @@ function issueLines({ details }: DvError): readonly string[] {
     const path = Array.isArray(issue.path) ? issue.path.join(".") : String(issue.path ?? "");
     return `  ${path}: ${String(issue.message ?? "")}`;
   });
+}
+
+/* What an outside program said before it failed. */
+function lastLines({ details }: DvError): readonly string[] {
+  const lines = details?.["lastLines"];
+  return Array.isArray(lines) ? lines.map((line) => `  ${String(line)}`) : [];
 }

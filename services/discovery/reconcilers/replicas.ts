@@ -22,8 +22,8 @@ const PATIENCE_MS = 30_000;
 export interface ReplicaDeps {
   readonly bus: Bus;
   readonly connectAdmin: () => Promise<ConnectedBus>;
-  /** Names of the server nodes that are alive. */
-  readonly aliveServers: () => readonly string[];
+  /** How many server nodes send heartbeats. */
+  readonly liveServers: () => number;
   readonly cluster: string;
   readonly owner: string;
   readonly clock: Clock;
@@ -54,7 +54,7 @@ async function run(deps: ReplicaDeps, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     let settled = false;
     try {
-      settled = deps.aliveServers().length >= REPLICAS && (await raise(deps));
+      settled = deps.liveServers() >= REPLICAS && (await raise(deps));
     } catch (error) {
       deps.log.warn({ error: causeChain(error) }, "the replicas of the streams could not be raised yet");
     }
@@ -68,11 +68,11 @@ async function raise(deps: ReplicaDeps): Promise<boolean> {
   const startedAt = deps.clock.monotonic();
   try {
     const manager = await openAdmin(admin.connection);
-    const { raised } = await raiseReplicas(manager, REPLICAS, PATIENCE_MS);
+    const { raised, servers } = await raiseReplicas(manager, REPLICAS, PATIENCE_MS);
     if (raised.length > 0) {
       const ms = Math.round(deps.clock.monotonic() - startedAt);
       deps.log.info({ raised, ms }, "streams raised to three replicas");
-      const payload = { replicas: REPLICAS, servers: [...deps.aliveServers()], assets: raised, ms };
+      const payload = { replicas: REPLICAS, servers, assets: raised, ms };
       await deps.bus.publishEvent(clusterContract, "replicas.raised", payload, { subject: deps.cluster });
     }
     const lagging = await laggingStreams(manager);

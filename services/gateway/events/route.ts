@@ -123,10 +123,13 @@ function openWebsocket(
   const stream = deps.streams.open(deps.principalOf(request), subscription, websocketSink(websocket, socket));
   const incoming = new TokenBucket(messagesPerMinute, systemClock.monotonic());
   let missed = 0;
-  // Subscribers have nothing to say; what they send is counted and dropped.
-  websocket.on("message", () => {
+  // Subscribers have nothing to say; what they send is counted and dropped. Pings count as well: each is answered, and the
+  // answers to one that does not read them would pile up here.
+  const count = () => {
     if (incoming.take(systemClock.monotonic()) > 0) stream.end("flood");
-  });
+  };
+  websocket.on("message", count);
+  websocket.on("ping", count);
   websocket.on("pong", () => {
     missed = 0;
   });

@@ -56,6 +56,9 @@ export function sseSink(response: ServerResponse): Sink {
   };
 }
 
+/** Below its own mark a stream never says that it has drained; then a look in a few milliseconds has to do. */
+const LOOK_MS = 5;
+
 function drained(stream: Socket | ServerResponse, ms: number): Promise<void> {
   if (stream.destroyed || stream.writableLength === 0) return Promise.resolve();
   return new Promise((resolve) => {
@@ -65,7 +68,7 @@ function drained(stream: Socket | ServerResponse, ms: number): Promise<void> {
       stream.off("close", done);
       resolve();
     };
-    const timer = setTimeout(done, ms);
+    const timer = setTimeout(done, stream.writableNeedDrain ? ms : Math.min(ms, LOOK_MS));
     stream.once("drain", done);
     stream.once("close", done);
   });

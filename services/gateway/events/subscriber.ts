@@ -6,6 +6,7 @@
  */
 import type { ControlFrame } from "@debvisor/proto-events/replies";
 import type { Bus, StoredEvent } from "@debvisor/shared/bus/bus";
+import { systemClock } from "@debvisor/shared/clock";
 import type { EventKey, Subscription } from "../model/event-query.ts";
 import { controlFrame, EventEntry, telemetryFrame, type Wire } from "./entry.ts";
 import { type EventHub, EXPIRED, type LiveSubscriber } from "./hub.ts";
@@ -20,7 +21,7 @@ export interface Sink {
   /** Bytes that the subscriber has not taken yet. */
   readonly queued: number;
   write(chunk: Buffer): void;
-  /** Resolves when `queued` has fallen to nothing, or the connection is gone, or after `ms`. */
+  /** Resolves when `queued` is likely to have fallen, or the connection is gone, or after `ms`. */
   drained(ms: number): Promise<void>;
   end(reason: EndReason): void;
 }
@@ -62,8 +63,11 @@ export class Subscriber implements LiveSubscriber {
   async run(): Promise<void> {
     const { hub } = this.#deps;
     await hub.reached(0, this.#abort.signal);
-    const start = await this.#deps.slot(() => findStart(this.#deps, this.#abort.signal));
-    await this.#begin(start);
+    // Whoever leaves while it waits for a place must not start to read: nothing would end that, and the place were gone.
+    const start = await this.#deps.slot(async () =>
+      this.closed ? undefined : await findStart(this.#deps, this.#abort.signal),
+    );
+    if (start) await this.#begin(start);
     while (!this.closed) {
       if (this.#position > hub.lastSeq) await hub.reached(this.#position, this.#abort.signal);
       else if (this.#position === hub.lastSeq) return this.#join();
@@ -131,6 +135,7 @@ export class Subscriber implements LiveSubscriber {
 
   /** Reads the stream until the ring takes over. */
   async #read(): Promise<void> {
+    if (this.closed) return;
     const { hub, bus } = this.#deps;
     const met = Promise.withResolvers<void>();
     const stop = () => met.resolve();
@@ -162,9 +167,12 @@ export class Subscriber implements LiveSubscriber {
 
   async #paced(): Promise<void> {
     const { sink, queueBytes } = this.#deps;
-    if (sink.queued <= queueBytes / 4) return;
-    await sink.drained(STALL_MS);
-    if (!this.closed && sink.queued > queueBytes / 4) this.#cut();
+    const until = systemClock.monotonic() + STALL_MS;
+    while (!this.closed && sink.queued > queueBytes / 4) {
+      const leftMs = until - systemClock.monotonic();
+      if (leftMs <= 0) return this.#cut();
+      await sink.drained(leftMs);
+    }
   }
 
   #cut(): void {

@@ -108,7 +108,8 @@ async function readText(path: string, maxBytes: number): Promise<TextReading> {
   }
 }
 
-async function describe(path: string): Promise<FileEntry | undefined> {
+/** One entry of this machine; undefined when it is missing or hidden from this user. Links are not followed. */
+export async function describe(path: string): Promise<FileEntry | undefined> {
   try {
     const info = await lstat(path);
     const kind = info.isFile() ? "file" : info.isDirectory() ? "folder" : "other";

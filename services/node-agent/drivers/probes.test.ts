@@ -26,7 +26,7 @@ test("tells a port that listens from one that does not", async () => {
 
 test("gives up when the signal aborts", async () => {
   // 192.0.2.0/24 is reserved for documentation (RFC 5737); whatever the network says, the attempt is over at once.
-  const probe = await probeTcp("192.0.2.1", 9, 2_000, AbortSignal.timeout(1));
+  const probe = await probeTcp("192.0.2.1", 9, 2_000, { signal: AbortSignal.timeout(1) });
 
   expect(probe.reason).toBeDefined();
   expect(probe.ms).toBeLessThan(1_000);
@@ -71,3 +71,18 @@ function answerTo(query: Buffer): Buffer {
   const record = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
   return Buffer.concat([header, query.subarray(12, end), isA ? record : Buffer.alloc(0)]);
 }
+
+test("waits for what a server says first where that is asked for", async () => {
+  const greeting = /^SSH-2\.0-/m;
+  const reasons: (string | undefined)[] = [];
+  for (const words of ["SSH-2.0-test\r\n", "HTTP/1.1 400 Bad Request\r\n", undefined]) {
+    const server = createServer((socket) => (words === undefined ? socket.resume() : socket.end(words)));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    reasons.push((await probeTcp("127.0.0.1", port, 200, { greeting })).reason);
+    server.close();
+  }
+
+  expect(reasons).toEqual([undefined, "what answers is something else", "no answer within 200 ms"]);
+});

@@ -91,6 +91,6 @@ export function certificateCheck(
 }
 
 /** Stands for a kind of probe that is not configured, so that the report says so. */
-export function notConfigured(kind: "tcp" | "dns" | "certificate", key: string): HealthCheck {
+export function notConfigured(kind: "ssh" | "tcp" | "dns" | "certificate", key: string): HealthCheck {
   return skipped(kind, `Nothing to check: ${key} is empty.`);
 }

@@ -25,26 +25,26 @@ export type ConfigReading = { readonly path: string } & (
   | { readonly outcome: "unreadable"; readonly reason: string }
 );
 
-const { passed, failed, skipped, warned } = findingsOf("permissions");
+const { passed, failed } = findingsOf("permissions");
 const configuration = findingsOf("configuration");
 const SHOWN = 5;
 
-/** Files that hold a private key or a credential, by name. */
+/** Files that hold a private key, a credential or a password, by name. */
 export function isSecretFile(path: string): boolean {
   const name = path.slice(path.lastIndexOf("/") + 1);
   if (name.endsWith(".pub")) return false;
-  return /^(id_[\w-]+|.*\.(key|nk|seed|creds|jwt|token)|.*_key|.*secret.*|context\.json)$/i.test(name);
-}
-
-/** Private SSH keys among the files of an `.ssh` folder; public keys and ssh's other files are none. */
-export function isSshKey(path: string): boolean {
-  const name = path.slice(path.lastIndexOf("/") + 1);
-  return !name.endsWith(".pub") && /^(id_[\w-]+|.*_key|.*\.(pem|key))$/.test(name);
+  return /^(id_[\w-]+|.*\.(key|nk|seed|creds|jwt|token)|.*_key|.*secret.*|identity\.pem|(context|membership)\.json|preseed\.yaml)$/i.test(
+    name,
+  );
 }
 
 /** Our own files: owned by us or root, not writable by others, secrets readable by the owner alone. */
-export function stateFilesCheck(folder: string, entries: readonly FileEntry[] | undefined, uid: number): HealthCheck {
-  const name = "state-files";
+export function ownFilesCheck(
+  name: "state-files" | "node-files" | "config-files",
+  folder: string,
+  entries: readonly FileEntry[] | undefined,
+  uid: number,
+): HealthCheck {
   if (entries === undefined) return failed(name, `${folder} cannot be listed.`, `Check owner and mode: stat ${folder}`);
   const foreign = entries.filter((entry) => entry.uid !== uid && entry.uid !== 0);
   if (foreign.length > 0) {
@@ -66,25 +66,7 @@ export function stateFilesCheck(folder: string, entries: readonly FileEntry[] | 
       "chmod 0600 the files named, and replace the secrets.",
     );
   }
-  return passed(name, `${entries.length} files of this service have the right owner and mode.`);
-}
-
-/** Modes of private SSH keys: ssh refuses a key that others may read. Folders closed to this user are not looked into. */
-export function sshKeysCheck(entries: readonly FileEntry[]): HealthCheck {
-  const keys = entries.filter(({ path, kind }) => kind === "file" && isSshKey(path));
-  if (keys.length === 0) return skipped("ssh-keys", "No private SSH key is visible to this service's user.");
-  const open = keys.filter(({ mode }) => (mode & 0o077) !== 0);
-  if (open.length === 0) return passed("ssh-keys", `${keys.length} private SSH keys have mode 0600 or stricter.`);
-  return failed("ssh-keys", `Private SSH keys that others may read: ${listOf(open)}.`, "chmod 0600 the files named.");
-}
-
-/** Which user the service runs as; only tools that change the host need root. */
-export function userCheck(uid: number, needs: ReadonlySet<string>): HealthCheck {
-  if (uid === 0) return passed("user", "The service runs as root.");
-  const privileged = ["ceph", "zfs", "virsh", "rauc"].filter((tool) => needs.has(tool));
-  if (privileged.length === 0) return passed("user", `The service runs as user ${uid}; nothing here needs more.`);
-  const hint = "Give the unit the groups and capabilities that the README of the service names.";
-  return warned("user", `The service runs as user ${uid}; ${privileged.join(", ")} may need more rights.`, hint);
+  return passed(name, `${entries.length} files and folders of ${folder} have the right owner and mode.`);
 }
 
 /** One check per configuration file; a fault is named by file, line and key. */
@@ -110,7 +92,8 @@ export function configurationChecks(readings: readonly ConfigReading[]): HealthC
   });
 }
 
-function listOf(entries: readonly FileEntry[]): string {
+/** Files with owner and mode in one line; the first five, and how many more. */
+export function listOf(entries: readonly FileEntry[]): string {
   const shown = entries
     .slice(0, SHOWN)
     .map(({ path, mode, uid }) => `${path} (mode ${mode.toString(8).padStart(4, "0")}, user ${uid})`);

@@ -6,7 +6,8 @@ import { timestamp } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
 import { findingsOf } from "../model/findings.ts";
 import { countChecks, scoreOf, verdictOf } from "../model/verdict.ts";
-import { HEALTH_GROUPS, type HealthDeps } from "./health-groups.ts";
+import type { HealthDeps } from "./health-deps.ts";
+import { HEALTH_GROUPS } from "./health-groups.ts";
 
 const QUICK: readonly HealthGroup[] = ["binaries", "services"];
 

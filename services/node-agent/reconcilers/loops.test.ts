@@ -235,7 +235,11 @@ test("finds a broken configuration file of a node by line and key", async () => 
 
   const { checks } = await runHealthCheck(deps, { quick: false, only: ["configuration"] }, AbortSignal.timeout(10_000));
 
-  expect(checks).toMatchObject([{ id: "configuration./etc/debvisor/node-agent.yaml", status: "failed" }]);
+  expect(checks).toMatchObject([
+    { id: "configuration./etc/debvisor/node-agent.yaml", status: "failed" },
+    { id: "configuration.preseed", status: "skipped" },
+    { id: "configuration.inventory", status: "skipped" },
+  ]);
   expect(checks[0]?.message).toContain("line 2, key heartbeatms");
 });
 

@@ -55,17 +55,24 @@ export async function raiseReplicas(
   manager: JetStreamManager,
   replicas: number,
   patienceMs: number,
-): Promise<{ raised: string[] }> {
+): Promise<{ raised: string[]; servers: string[] }> {
   const raised: string[] = [];
+  const servers = new Set<string>();
   for (const name of assetNames()) {
-    const info = await manager.streams.info(name);
+    let info = await manager.streams.info(name);
     if (info.config.num_replicas < replicas) {
       await manager.streams.update(name, { ...info.config, num_replicas: replicas });
       raised.push(name);
     }
-    if (!hasCurrentReplicas(info, replicas)) await waitForReplicas(manager, name, replicas, patienceMs);
+    if (!hasCurrentReplicas(info, replicas)) info = await waitForReplicas(manager, name, replicas, patienceMs);
+    for (const server of serversOf(info)) servers.add(server);
   }
-  return { raised };
+  return { raised, servers: [...servers].sort() };
+}
+
+/** Names of the servers that hold a stream. */
+function serversOf({ cluster }: StreamInfo): string[] {
+  return [cluster?.leader, ...(cluster?.replicas ?? []).map(({ name }) => name)].filter((name) => name !== undefined);
 }
 
 /** Streams that have fewer current replicas than configured. */
@@ -104,11 +111,11 @@ async function waitForReplicas(
   name: string,
   replicas: number,
   patienceMs: number,
-): Promise<void> {
+): Promise<StreamInfo> {
   const deadline = systemClock.monotonic() + patienceMs;
   while (systemClock.monotonic() < deadline) {
     const info = await manager.streams.info(name).catch(() => undefined);
-    if (info && hasCurrentReplicas(info, replicas)) return;
+    if (info && hasCurrentReplicas(info, replicas)) return info;
     await systemClock.sleep(100);
   }
   throw new DvError("BUS_UNAVAILABLE", `The replicas of ${name} did not become current in ${patienceMs} ms.`);

@@ -8,7 +8,9 @@ import { randomBytes } from "node:crypto";
 import { access, chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir, userInfo } from "node:os";
 import path from "node:path";
-import { ExecaError, execa } from "execa";
+import { readEnv } from "../config.ts";
+import { DvError } from "../errors.ts";
+import { type ExecOptions, execChecked } from "../exec.ts";
 import { debianArchives, readAptSources } from "./apt-sources.ts";
 
 /** The suite that carries nats-server 2.15; the package needs libc6 2.34, that is Debian 12 or later. */
@@ -50,19 +52,19 @@ export async function fetchFromDebianArchive(target: string, log: (line: string)
 }
 
 /** Fetches and unpacks the package below `folder`; returns the path of the program in it. */
-async function download(archive: string, folder: string, cancelSignal: AbortSignal): Promise<string> {
+async function download(archive: string, folder: string, signal: AbortSignal): Promise<string> {
   const options = await prepareApt(archive, folder);
-  const run = {
+  const run: ExecOptions = {
+    timeoutMs: FETCH_LIMIT_MS,
+    signal,
     cwd: folder,
-    cancelSignal,
-    stdin: "ignore",
-    env: { LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
-  } as const;
-  await execa("apt-get", ["-qq", ...options, "update"], run);
-  await execa("apt-get", ["-qq", ...options, "download", PACKAGE], run);
+    env: { DEBIAN_FRONTEND: "noninteractive", ...proxySettings() },
+  };
+  await execChecked("apt-get", ["-qq", ...options, "update"], run);
+  await execChecked("apt-get", ["-qq", ...options, "download", PACKAGE], run);
   const archiveFile = (await readdir(folder)).find((name) => name.endsWith(".deb"));
   if (archiveFile === undefined) throw new Error(`apt-get download left no ${PACKAGE} package`);
-  await execa("dpkg-deb", ["--extract", archiveFile, "unpacked"], run);
+  await execChecked("dpkg-deb", ["--extract", archiveFile, "unpacked"], run);
   return path.join(folder, "unpacked", "usr", "sbin", PACKAGE);
 }
 
@@ -133,11 +135,20 @@ async function firstExisting(files: readonly string[]): Promise<string | undefin
   return undefined;
 }
 
+/** apt reaches some mirrors through a proxy that only the environment names. */
+function proxySettings(): Record<string, string> {
+  const names = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+  const env = readEnv();
+  return Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
+}
+
+/** What apt itself said is in the last lines; its own error line says most. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof ExecaError)) return error instanceof Error ? error.message : String(error);
-  if (error.code === "ENOENT") return `${error.command.split(" ")[0]} is not installed`;
-  const lines = String(error.stderr ?? "")
-    .split("\n")
-    .filter(Boolean);
-  return lines.find((line) => line.startsWith("E:")) ?? lines.at(-1) ?? error.originalMessage ?? error.shortMessage;
+  const lines = error instanceof DvError ? error.details?.["lastLines"] : undefined;
+  const said = Array.isArray(lines) ? lines.map(String).filter(Boolean) : [];
+  return (
+    said.find((line) => line.startsWith("E:")) ??
+    said.at(-1) ??
+    (error instanceof Error ? error.message : String(error))
+  );
 }

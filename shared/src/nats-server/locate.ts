@@ -6,8 +6,8 @@
 import { accessSync, constants, statSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { execa } from "execa";
 import { DvError } from "../errors.ts";
+import { exec } from "../exec.ts";
 import { fetchFromDebianArchive } from "./debian-archive.ts";
 
 /** The oldest nats-server that this project runs on. */
@@ -87,7 +87,7 @@ async function examine(
 }
 
 async function versionOf(file: string): Promise<string | undefined> {
-  const result = await execa(file, ["--version"], { reject: false, timeout: 10_000, stdin: "ignore" });
+  const result = await exec(file, ["--version"], { timeoutMs: 10_000 });
   return result.failed ? undefined : /v(\d+\.\d+\.\d+\S*)/.exec(result.stdout)?.[1];
 }
 

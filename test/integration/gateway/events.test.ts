@@ -3,9 +3,9 @@
 import { connect, type Socket } from "node:net";
 import { gatewayContract } from "@debvisor/proto-events/gateway";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import WebSocket from "ws";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, keyed, type Rig, startPeers, startRig, until } from "./rig.ts";
+import { Client, type Frame, readSse } from "./stream-client.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
 let rig: Rig;
@@ -15,41 +15,6 @@ beforeAll(async () => {
   rig = await startRig(cluster(), { events: { bufferEntries: 16, perPrincipal: 0 } });
 });
 afterAll(() => rig?.[Symbol.asyncDispose]());
-
-interface Frame {
-  readonly seq?: number;
-  readonly control?: string;
-  readonly type?: string;
-  readonly from?: number;
-  readonly to?: number;
-  readonly data?: { path?: string };
-}
-
-/** A subscriber that keeps everything it gets. */
-class Client {
-  readonly frames: Frame[] = [];
-  readonly socket: WebSocket;
-  closed: number | undefined;
-
-  constructor(at: Rig, query: string, key = at.keys.viewer.bearer, headers: Record<string, string> = {}) {
-    this.socket = new WebSocket(`${at.url.replace("http", "ws")}/v1/events${query}`, {
-      headers: { authorization: key, ...headers },
-    });
-    this.socket.on("message", (data) => this.frames.push(JSON.parse(String(data)) as Frame));
-    this.socket.on("close", (code) => {
-      this.closed = code;
-    });
-    this.socket.on("error", () => undefined);
-  }
-
-  get seqs(): number[] {
-    return this.frames.flatMap(({ seq, control }) => (seq !== undefined && control === undefined ? [seq] : []));
-  }
-
-  has(control: string): boolean {
-    return this.frames.some((frame) => frame.control === control);
-  }
-}
 
 let published = 0;
 async function publish(count: number, size = 10): Promise<number> {
@@ -230,29 +195,9 @@ describe("a WebSocket", () => {
 });
 
 describe("Server-Sent Events", () => {
-  const read = async (
-    headers: Record<string, string>,
-    query: string,
-    enough: (text: string) => boolean,
-  ): Promise<string> => {
-    const abort = new AbortController();
-    const response = await fetch(`${rig.url}/v1/events${query}`, {
-      headers: { authorization: rig.keys.viewer.bearer, accept: "text/event-stream", ...headers },
-      signal: abort.signal,
-    });
-    let text = "";
-    const decoder = new TextDecoder();
-    for await (const chunk of response.body ?? []) {
-      text += decoder.decode(chunk as Uint8Array, { stream: true });
-      if (enough(text)) break;
-    }
-    abort.abort();
-    return text;
-  };
-
   it("carry the sequence as id and resume after Last-Event-ID", async () => {
     const last = await publish(5);
-    const text = await read({ "last-event-id": String(last - 2) }, "", (all) => all.includes("caught-up"));
+    const text = await readSse(rig, "", { headers: { "last-event-id": String(last - 2) } });
     const ids = [...text.matchAll(/id: (\d+)\nevent: message/g)].map(([, id]) => Number(id));
 
     expect(ids).toEqual([last - 1, last]);

@@ -8,7 +8,6 @@ import { allOperations } from "@debvisor/proto-events/registry";
 import { Problem } from "@debvisor/proto-events/replies";
 import type { StoredEvent } from "@debvisor/shared/bus/bus";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { IdempotencyRecord } from "../../../services/gateway/idempotency.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, keyed, type Rig, startPeers, startRig, until } from "./rig.ts";
 
@@ -232,79 +231,6 @@ describe("keys", () => {
     });
 
     expect([status, (body as Problem).code]).toEqual([403, "TOKEN_SCOPE_TOO_WIDE"]);
-  });
-});
-
-describe("idempotency keys", () => {
-  const disable = (key: string | undefined, reason: string, bearer = rig.keys.admin.bearer) =>
-    ask(rig, "/v1/nodes/node-1/disable", {
-      method: "POST",
-      key: bearer,
-      headers: { ...(key ? keyed(key) : { "content-type": "application/json" }) },
-      body: JSON.stringify({ reason }),
-    });
-
-  it("are required", async () => {
-    const { status, body } = await disable(undefined, "x");
-    expect([status, (body as Problem).code]).toEqual([400, "IDEMPOTENCY_KEY_MISSING"]);
-  });
-
-  it("keep a repeat from doing it again", async () => {
-    const before = peers.calls.length;
-    const first = await disable("same", "once");
-    const second = await disable("same", "once");
-
-    expect(peers.calls.length - before).toBe(1);
-    expect(second.text).toBe(first.text);
-    expect([first.headers.get("idempotent-replayed"), second.headers.get("idempotent-replayed")]).toEqual([
-      null,
-      "true",
-    ]);
-  });
-
-  it("let one of many at the same time through", async () => {
-    const before = peers.calls.length;
-    const replies = await Promise.all(Array.from({ length: 20 }, () => disable("race", "race")));
-
-    expect(peers.calls.length - before).toBe(1);
-    expect(replies.every(({ status }) => status === 200 || status === 423)).toBe(true);
-  });
-
-  it("refuse another request", async () => {
-    await disable("bound", "a");
-    const { status, body } = await disable("bound", "b");
-    expect([status, (body as Problem).code]).toEqual([409, "IDEMPOTENCY_KEY_REUSED"]);
-  });
-
-  it("of one caller mean nothing to another", async () => {
-    await disable("shared", "a");
-    expect((await disable("shared", "b", rig.keys.operator.bearer)).status).toBe(200);
-  });
-
-  it("replay the secret of a new key to its maker, and store it sealed", async () => {
-    const send = () =>
-      ask(rig, "/v1/tokens", { method: "POST", headers: keyed("token-1"), body: JSON.stringify({ name: "sealed" }) });
-    const first = (await send()).body as { secret: string };
-    const second = (await send()).body as { secret: string };
-
-    const stored: string[] = [];
-    const bucket = await rig.bus.bucket("dv_idempotency", IdempotencyRecord);
-    const watch = await bucket.watch(({ entry }) => void stored.push(JSON.stringify(entry ?? null)));
-    await until(() => stored.some((text) => text.includes("gateway.createToken")), "the stored answer");
-    await watch.stop();
-
-    expect(second.secret).toBe(first.secret);
-    expect(stored.join()).not.toContain(first.secret);
-  });
-
-  it("may be used again after a failure that is harmless to repeat", async () => {
-    const before = peers.calls.length;
-    const first = await disable("bug", "crash");
-    await disable("bug", "crash");
-
-    expect(first.status).toBe(500);
-    expect((first.body as Problem).detail).not.toContain("a bug");
-    expect(peers.calls.length - before).toBe(2);
   });
 });
 

@@ -10,7 +10,8 @@ import { type Metrics, nodeAgentContract } from "@debvisor/proto-events/node-age
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
-import { gatewayConfig } from "../../../services/gateway/config.ts";
+import type { ServiceContext } from "@debvisor/shared/service";
+import { type GatewayConfig, gatewayConfig } from "../../../services/gateway/config.ts";
 import { type Gateway, startGateway } from "../../../services/gateway/gateway.ts";
 import { type BusCluster, randomNodeId } from "../../support/bus-cluster.ts";
 
@@ -51,10 +52,12 @@ function secretsOf(cluster: BusCluster) {
   return made;
 }
 
-/** Starts a gateway. Rates are open unless the test sets them. */
-export async function startRig(cluster: BusCluster, config: object = {}): Promise<Rig> {
-  const secrets = secretsOf(cluster);
-  const bootstrapTokens = Object.entries(secrets).map(([role, { id, secret }]) => ({
+/** What a gateway is started with. Rates are open unless the test sets them. */
+export async function gatewayContext(
+  cluster: BusCluster,
+  config: object = {},
+): Promise<ServiceContext<GatewayConfig> & { readonly coreBus: ConnectedBus }> {
+  const bootstrapTokens = Object.entries(secretsOf(cluster)).map(([role, { id, secret }]) => ({
     id,
     name: role,
     role,
@@ -63,40 +66,46 @@ export async function startRig(cluster: BusCluster, config: object = {}): Promis
   const bus = await cluster.connectCore("gateway");
   const id = randomNodeId();
   const open = { rates: { read: 0, change: 0, lifecycle: 0, failure: 0 } };
-  const gateway = await startGateway(
-    {
-      config: gatewayConfig.parse({ port: 0, bootstrapTokens, ...open, ...config }),
-      log: cluster.log.child({ gateway: id }),
-      clock: systemClock,
-      node: {
-        id,
-        name: "server",
-        roles: ["server"],
-        cluster: "test",
-        version: "0.1.0",
-        bootId: id,
-        root: cluster.dir,
-        stateDir: cluster.dir,
-        addresses: ["127.0.0.1"],
-        advertiseKey: new Uint8Array(32),
-      },
-      nodeBus: bus,
-      coreBus: bus,
+  return {
+    config: gatewayConfig.parse({ port: 0, bootstrapTokens, ...open, ...config }),
+    log: cluster.log.child({ gateway: id }),
+    clock: systemClock,
+    node: {
+      id,
+      name: "server",
+      roles: ["server"],
+      cluster: "test",
+      version: "0.1.0",
+      bootId: id,
+      root: cluster.dir,
+      stateDir: cluster.dir,
+      addresses: ["127.0.0.1"],
+      advertiseKey: new Uint8Array(32),
     },
-    bus,
-  );
+    nodeBus: bus,
+    coreBus: bus,
+  };
+}
+
+/** Starts a gateway. */
+export async function startRig(cluster: BusCluster, config: object = {}): Promise<Rig> {
+  const secrets = secretsOf(cluster);
+  const context = await gatewayContext(cluster, config);
+  const bus = context.coreBus;
+  const gateway = await startGateway(context, bus);
   await until(
     () => gateway.ready() === undefined,
     "the gateway to be ready",
     () => String(gateway.ready()),
   );
   const { port } = gateway.app.server.address() as AddressInfo;
+  const scheme = context.config.tls ? "https" : "http";
   const bearer = ({ id: key, secret }: { id: string; secret: string }) => ({
     id: key,
     bearer: `Bearer dv_${key}_${secret}`,
   });
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${scheme}://127.0.0.1:${port}`,
     gateway,
     bus,
     keys: { viewer: bearer(secrets.viewer), operator: bearer(secrets.operator), admin: bearer(secrets.admin) },
@@ -196,7 +205,8 @@ export async function startPeers(
   return { nodes, discovery, calls };
 }
 
-const metrics: Metrics = {
+/** What every node answers to getMetrics. */
+export const metrics: Metrics = {
   collectedAt: "2026-01-01T00:00:00.000Z",
   load: [0.5, 0.4, 0.3],
   cpuPercent: 3,

@@ -9,6 +9,7 @@ import { hostname } from "node:os";
 import { NodeName, NodeRole } from "@debvisor/proto-events/primitives";
 import { systemClock } from "@debvisor/shared/clock";
 import { parseDuration } from "@debvisor/shared/units";
+import { hostLabelOf } from "@debvisor/shared/validate";
 import { z } from "zod";
 import { type CommandSpec, EXIT } from "../command.ts";
 import { version } from "../program.ts";
@@ -53,7 +54,7 @@ export const advertise: CommandSpec = {
   },
   run: async ({ input, output, signal }) => {
     const { createMdns } = await import("@debvisor/shared/drivers/mdns");
-    const { role, name = shortHostname(), port, status, interface: on, for: duration } = Input.parse(input);
+    const { role, name = hostLabelOf(hostname()), port, status, interface: on, for: duration } = Input.parse(input);
     const nid = advertisedId(name);
     const mdns = await createMdns({
       interfaces: on === undefined ? [] : [on],
@@ -93,16 +94,6 @@ function untilAborted(signal: AbortSignal): Promise<void> {
       { once: true },
     );
   });
-}
-
-function shortHostname(): string {
-  const short = hostname()
-    .split(".", 1)[0]
-    ?.toLowerCase()
-    .replaceAll(/[^a-z0-9-]/g, "-")
-    .replaceAll(/^-+|-+$/g, "")
-    .slice(0, 63);
-  return short || "host";
 }
 
 /** An id in the form of a node id, the same whenever this machine shows the same name. It proves nothing. */

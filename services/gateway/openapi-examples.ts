@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Examples of the OpenAPI document. A test checks each against its schema, and calls the GET routes with them. */
+
+/** Values of parameters by name. */
+export const PARAMETER_EXAMPLES: Readonly<Record<string, unknown>> = {
+  node: "node-1",
+  nodes: "all",
+  token: "k3x9w2mq",
+  limit: 50,
+  since: "10m",
+  tail: 20,
+  telemetry: "0",
+  "Idempotency-Key": "7f3c1f0e9a5d4b62",
+  "If-None-Match": '"n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"',
+  "Last-Event-ID": "4711",
+};
+
+/** Request bodies by operation. */
+export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
+  "gateway.createToken": { name: "ci", role: "viewer", scopes: ["discovery:*"], expiresInDays: 30 },
+  "discovery.registerNode": { id: "mfrggzdfmztwq2lk", name: "node-4" },
+  "discovery.disableNode": { reason: "The disk is replaced." },
+  "discovery.discover": { seconds: 2 },
+};
+
+/** A refusal as callers see it. */
+export const PROBLEM_EXAMPLE = {
+  type: "/v1/errors?code=NODE_NOT_FOUND",
+  title: "No node has this id or name.",
+  status: 404,
+  detail: "No node is called node-9.",
+  instance: "/v1/nodes/node-9",
+  code: "NODE_NOT_FOUND",
+  kind: "not-found",
+  exitCode: 3,
+  requestId: "0b9f6a0e-5f0a-4a54-9a55-6b8f1f4f7f10",
+};
