@@ -18,4 +18,14 @@ if (!fs.existsSync(binary)) {
   fs.mkdirSync(path.dirname(link), { recursive: true });
   fs.rmSync(link, { force: true });
   fs.symlinkSync(path.relative(path.dirname(link), binary), link);
+  warm();
+}
+
+/** A cold cache costs time and memory at the first start, nothing more: a failure here is not worth a word. */
+function warm() {
+  const { spawnSync } = require("node:child_process");
+  const env = { ...process.env, NODE_COMPILE_CACHE: path.join(root, "node_modules", ".cache", "compile") };
+  const options = { cwd: root, env, stdio: "ignore", timeout: 60_000 };
+  spawnSync(binary, [path.join(root, "tools", "warm-compile-cache.ts")], options);
+  spawnSync(binary, [path.join(root, "apps", "cli", "src", "dvctl.ts"), "--version"], options);
 }

@@ -132,6 +132,11 @@ function bold(text: string, color: boolean): string {
   return color ? styleText("bold", printable(text), { validateStream: false }) : printable(text);
 }
 
+/** A word in the colour of what it means: `ok` green, `lost` red. */
+export function toned(text: string, color: boolean): string {
+  return tone(printable(text), color);
+}
+
 function tone(text: string, color: boolean): string {
   const style = color && Object.hasOwn(TONES, text) ? TONES[text] : undefined;
   return style ? styleText(style, text, { validateStream: false }) : text;

@@ -5,6 +5,7 @@ import { type CliSpec, type OperationSpec, roleOf } from "@debvisor/proto-events
 import { NodeSelection } from "@debvisor/proto-events/primitives";
 import { allOperations, type RegisteredOperation } from "@debvisor/proto-events/registry";
 import { renderRecord, renderTable, valueAt } from "@debvisor/shared/table";
+import type { ApiReply } from "./client.ts";
 import { type Call, type CommandSpec, EXIT } from "./command.ts";
 import { confirm, type Plan } from "./confirm.ts";
 import { reportFanOut } from "./fan-out.ts";
@@ -19,8 +20,15 @@ export function derivedCommands(): readonly CommandSpec[] {
   );
 }
 
+/** Prints the answer of an operation that one instance answers. */
+export type Printer = (reply: ApiReply, cli: CliSpec, call: Call) => void;
+
 /** The command of one operation. */
-export function derive({ spec }: Pick<RegisteredOperation, "spec">, cli: CliSpec): CommandSpec {
+export function derive(
+  { spec }: Pick<RegisteredOperation, "spec">,
+  cli: CliSpec,
+  print: Printer = printReply,
+): CommandSpec {
   const perNode = spec.scope === "node";
   return {
     noun: cli.noun,
@@ -33,8 +41,14 @@ export function derive({ spec }: Pick<RegisteredOperation, "spec">, cli: CliSpec
     privilege: privilegeOf(spec),
     errors: spec.errors,
     help: cli,
-    run: (call) => runOperation(spec, cli, call),
+    run: (call) => runOperation(spec, cli, call, print),
   };
+}
+
+/** The command of an operation that a file of its own makes more of. */
+export function deriveOne(spec: OperationSpec, print?: Printer): CommandSpec {
+  if (!spec.cli) throw new TypeError("the operation has no command");
+  return derive({ spec }, spec.cli, print);
 }
 
 /** Permission and role in words. */
@@ -42,12 +56,12 @@ export function privilegeOf(spec: Pick<OperationSpec, "effect" | "role" | "permi
   return `A token with the permission ${spec.permission}; the role ${roleOf(spec)} includes it. No right on this machine beyond reading the context file.`;
 }
 
-async function runOperation(spec: OperationSpec, cli: CliSpec, call: Call): Promise<number> {
+async function runOperation(spec: OperationSpec, cli: CliSpec, call: Call, print: Printer): Promise<number> {
   const stop = await confirm(planOf(spec, cli, call), call);
   if (stop !== undefined) return stop;
   const reply = await call.client().request({ ...toHttp(spec, call.given), timeoutMs: spec.timeoutMs + SLACK_MS });
   if (spec.scope === "node") return reportFanOut(reply, cli, call);
-  printReply(reply.body, reply.text, cli, call);
+  print(reply, cli, call);
   return EXIT.ok;
 }
 
@@ -80,14 +94,14 @@ function planOf(spec: OperationSpec, cli: CliSpec, call: Call): Plan {
   };
 }
 
-function printReply(body: unknown, raw: string, cli: CliSpec, call: Call): void {
+function printReply({ body, text }: ApiReply, cli: CliSpec, call: Call): void {
   const style = { color: call.output.color, nowMs: Date.now() };
   const rows = cli.rows === undefined ? undefined : valueAt(body, cli.rows);
   const { columns } = cli;
   call.output.result(
     body,
     () => (columns && Array.isArray(rows) ? renderTable(columns, rows, style) : renderRecord(body, style)),
-    raw,
+    text,
   );
   const cursor = valueAt(body, "nextCursor");
   if (typeof cursor === "string") call.output.info(`there is more: repeat with --cursor ${cursor}, or raise --limit`);

@@ -16,8 +16,13 @@ import { labStatus } from "./dvctl/lab-status.ts";
 import { labStop } from "./dvctl/lab-stop.ts";
 import { man } from "./dvctl/man.ts";
 import { ping } from "./dvctl/ping.ts";
+import { status } from "./dvctl/status.ts";
+import { tokensCreate } from "./dvctl/tokens-create.ts";
 import { tokensShow } from "./dvctl/tokens-show.ts";
 import { versionCommand } from "./dvctl/version.ts";
+
+/** Commands of contracts that do more than the contract says; they stand in the place of the derived ones. */
+const REFINED = [status, tokensCreate];
 
 const HANDWRITTEN = [
   eventsFollow,
@@ -40,7 +45,9 @@ const HANDWRITTEN = [
 
 /** The program `dvctl`. Commands of one noun stand together. */
 export function dvctlProgram(): Program {
-  const commands = [...derivedCommands(), ...HANDWRITTEN];
+  const refined = new Map(REFINED.map((command) => [wordsOf(command).join(" "), command]));
+  const derived = derivedCommands().map((command) => refined.get(wordsOf(command).join(" ")) ?? command);
+  const commands = [...derived, ...HANDWRITTEN];
   const nouns = [...new Set(commands.map(({ noun }) => noun))];
   const sorted = nouns.flatMap((noun) => commands.filter((command) => command.noun === noun));
   const titles = sorted.map((command) => wordsOf(command).join(" "));

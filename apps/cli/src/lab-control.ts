@@ -29,6 +29,8 @@ export const labInput = {
     .describe("Data folder of the local cluster; default: that of the context, else ./.debvisor."),
 };
 
+const DONE = { start: "started", stop: "stopped", kill: "killed" } as const;
+
 /** A command of the launcher. */
 export interface LabRequest {
   readonly command: "status" | "start" | "stop" | "kill";
@@ -132,16 +134,31 @@ export function printLab(data: unknown, { output }: Pick<Call, "output">): void 
   output.result(data, () => renderTable(columns, rows, { color: output.color, nowMs: Date.now() }));
 }
 
-/** The command that does something to one node of the local cluster. */
+/** What differs between the commands about one node. */
+export interface LabNodeText extends Pick<CommandSpec, "summary"> {
+  readonly changes: string;
+  readonly undo: string;
+  readonly does: string;
+}
+
+/** The command that does something to one node of the local cluster. `after` may go on once the launcher has done it. */
 export function labNodeCommand(
   verb: "start" | "stop" | "kill",
-  text: Pick<CommandSpec, "summary"> & { changes: string; undo: string; does: string },
+  text: LabNodeText,
+  after: { readonly fields: z.ZodRawShape; readonly run: (node: string, call: Call) => Promise<number> } = {
+    fields: {},
+    run: () => Promise.resolve(EXIT.ok),
+  },
 ): CommandSpec {
   return {
     noun: "lab",
     verb,
     summary: text.summary,
-    input: z.strictObject({ node: z.string().min(1).max(63).describe("Name or id of the node."), ...labInput }),
+    input: z.strictObject({
+      node: z.string().min(1).max(63).describe("Name or id of the node."),
+      ...after.fields,
+      ...labInput,
+    }),
     args: ["node"],
     effect: "change",
     privilege: "The user that started the local cluster, on this machine only.",
@@ -157,8 +174,8 @@ export function labNodeCommand(
     run: async (call) => {
       const node = String(call.input["node"]);
       const data = await askLab(dataFolder(call), { command: verb, node }, call.signal);
-      call.output.result(data, () => `${node}: ${verb} done`);
-      return EXIT.ok;
+      call.output.result(data, () => `${node}: ${DONE[verb]}`);
+      return await after.run(node, call);
     },
   };
 }

@@ -2,6 +2,7 @@
 /** The launcher's hold on one node: a process group of its own, its log, its messages, its orderly and its hard end. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { readEnv } from "@debvisor/shared/config";
 import type { LabNode } from "./lab-files.ts";
 import { followLog } from "./log-view.ts";
 import { type LauncherMessage, NodeMessage } from "./messages.ts";
@@ -11,6 +12,8 @@ const STOP_LIMIT_MS = 4_300;
 
 /** A young generation of 16 MiB per process is meant for servers that are alone on a machine; here there are many. */
 const MEMORY_FLAGS = ["--max-semi-space-size=2"];
+/** One malloc arena instead of one per thread; measured 6 MB less of a node process. */
+const MEMORY_ENVIRONMENT = { MALLOC_ARENA_MAX: "1" };
 
 export interface NodeProcessOptions {
   readonly node: LabNode;
@@ -53,6 +56,7 @@ export class NodeProcess {
       {
         stdio: ["ignore", "pipe", "pipe", "ipc"],
         detached: true,
+        env: { ...readEnv(), ...MEMORY_ENVIRONMENT },
       },
     );
     const { stdout, stderr } = this.#child;

@@ -95,7 +95,9 @@ class ServiceProcess {
 
   start(onChange: () => void): void {
     const main = fileURLToPath(new URL(`../../../services/${this.name}/main.ts`, import.meta.url));
-    const child = spawn(process.execPath, [main, "--node-dir", this.#dir], { stdio: ["ignore", "inherit", "inherit"] });
+    const child = spawn(process.execPath, [...process.execArgv, main, "--node-dir", this.#dir], {
+      stdio: ["ignore", "inherit", "inherit"],
+    });
     const startedAt = performance.now();
     this.#child = child;
     onChange();

@@ -91,8 +91,9 @@ async function tail(deps: Deps, count: number, signal: AbortSignal): Promise<Sta
     return entries.length < count;
   });
   entries.reverse();
-  const { firstSeq } = await hub.range(signal);
+  // Before anything is awaited: the ring moves on meanwhile, and what it has dropped then would be read a second time.
   let end = hub.ring.first?.seq ?? upTo + 1;
+  const { firstSeq } = await hub.range(signal);
   const floor = Math.max(firstSeq, upTo - TAIL_SEARCH);
   for (let size = FIRST_WINDOW; entries.length < count && end > floor && !signal.aborted; size *= 2) {
     const from = Math.max(floor, end - size);

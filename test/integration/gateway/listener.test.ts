@@ -12,7 +12,7 @@ import { createIdentity, nodePaths, writePrivateFile } from "@debvisor/shared/no
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { gatewayService } from "../../../services/gateway/service.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
-import { gatewayContext, type Rig, startRig, until } from "./rig.ts";
+import { gatewayContext, type Rig, startPeers, startRig, until } from "./rig.ts";
 import { Client } from "./stream-client.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
@@ -23,6 +23,7 @@ let rig: Rig;
 
 beforeAll(async () => {
   ca = makeCertificate();
+  await startPeers(cluster(), ["node-1"]);
   rig = await startRig(cluster(), { tls });
 });
 afterAll(async () => {
