@@ -13,7 +13,6 @@ module.enableCompileCache(process.env["NODE_COMPILE_CACHE"]);
 
 // Computed, because tools must not depend on services: one that is added is warmed without a change here.
 const services = readdirSync(`${ROOT}/services`).map((name) => `services/${name}/service.ts`);
-const launcher = ["launcher", "options", "node-services", "messages"].map((name) => `apps/lab/src/${name}.ts`);
-const shared = ["drivers/mdns", "nats-server/member-from-files"].map((name) => `shared/src/${name}.ts`);
-for (const file of [...services, ...launcher, ...shared]) await import(pathToFileURL(`${ROOT}/${file}`).href);
+const launcher = ["launcher", "options", "node"].map((name) => `apps/lab/src/${name}.ts`);
+for (const file of [...services, ...launcher]) await import(pathToFileURL(`${ROOT}/${file}`).href);
 module.flushCompileCache();

@@ -210,22 +210,32 @@ function refusal(program: Program, command: CommandSpec, issue: z.core.$ZodIssue
   return usage(missing ? `${label} is required; see ${title} --help` : `${label}: ${issue?.message ?? "refused"}`);
 }
 
+/* What was probably meant: a beginning that was typed, or the word that is fewest typing errors away. */
 function nearest(word: string, known: readonly string[]): string {
-  const close = [...new Set(known)].find(
-    (other) => other !== "" && (other.startsWith(word) || distance(word, other) <= 2),
-  );
-  return close ? `, did you mean ${close}?` : "";
+  const ranked = [...new Set(known)]
+    .filter((other) => other !== "")
+    .map((other) => ({ other, errors: word.length > 1 && other.startsWith(word) ? 0 : distance(word, other) }))
+    .sort((a, b) => a.errors - b.errors);
+  const [best] = ranked;
+  return best && best.errors <= Math.min(2, Math.ceil(word.length / 2)) ? `, did you mean ${best.other}?` : "";
 }
 
+/* Typing errors between two words: a letter too much, too few, wrong, or two swapped (optimal string alignment). */
 function distance(a: string, b: string): number {
+  let before: readonly number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
+      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? (before[j - 2] ?? Number.NaN) + 1 : Number.NaN;
+      const plain = Math.min(
+        (row[j] ?? 0) + 1,
+        (next[j - 1] ?? 0) + 1,
+        (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
       );
+      next.push(Number.isNaN(swapped) ? plain : Math.min(plain, swapped));
     }
+    before = row;
     row = next;
   }
   return row[b.length] ?? 0;

@@ -54,6 +54,10 @@ const DEFAULT_ATTEMPTS = 3;
 /** Busy answers that pass within moments; a lock that somebody holds is none of them. */
 const SHORT_BUSY = new Set(["RATE_LIMITED", "IDEMPOTENCY_IN_PROGRESS"]);
 
+/** Where no gateway answers, the remedies of the catalogue would ask one. */
+const HINT =
+  "`dvctl ping` shows which gateways answer, `dvctl context show` where they were named, `dvctl lab status` a local cluster.";
+
 /** Makes a client. */
 export function createClient(options: ClientOptions): Client {
   const { context, output, signal } = options;
@@ -114,7 +118,10 @@ async function askAny(
   // An answer from a server whose bus is away says more than another one's refused connection.
   throw (
     failures.find(({ code }) => code === "BUS_UNAVAILABLE") ??
-    new DvError("UNAVAILABLE", failures.map(({ message }) => message).join("; "), { cause: only })
+    new DvError("UNAVAILABLE", failures.map(({ message }) => message).join("; "), {
+      details: { hint: HINT },
+      cause: only,
+    })
   );
 }
 
@@ -155,7 +162,9 @@ async function ask(
 }
 
 function unanswered(server: string, limitMs: number | undefined, cause: unknown): DvError {
-  if (limitMs === undefined) return new DvError("UNAVAILABLE", `${server}: ${reasonOf(cause)}`, { cause });
+  if (limitMs === undefined) {
+    return new DvError("UNAVAILABLE", `${server}: ${reasonOf(cause)}`, { details: { hint: HINT }, cause });
+  }
   const message = `${server} gave no answer within ${limitMs} ms; whether the request took effect is unknown`;
   return new DvError("TIMEOUT", message, { details: { local: true }, cause });
 }

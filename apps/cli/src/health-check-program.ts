@@ -137,7 +137,8 @@ async function runInCluster(call: Call): Promise<number> {
 /* Who cannot reach the cluster can still look at this machine. */
 function withHint(error: unknown): unknown {
   if (!(error instanceof DvError) || error.exitCode !== EXIT.unavailable) return error;
-  const hint = "debvisor-health-check --local checks this machine without the cluster";
+  const hint =
+    "`dvctl ping` shows which gateways answer; debvisor-health-check --local checks this machine without them.";
   return new DvError(error.code, error.message, {
     kind: error.kind,
     details: { ...error.details, hint },

@@ -91,7 +91,27 @@ export function nounHelp(program: Program, noun: string): string {
   return [renderSection({ title: "COMMANDS", pairs }), ...alias].join("\n\n");
 }
 
-/** The overview of a program. */
+/** What a program without words says: its nouns with their verbs, and how to go on. */
+export function programOverview(program: Program): string {
+  const nouns = [...new Set(program.commands.map(({ noun }) => noun))];
+  const pairs = nouns.map((noun) => {
+    const commands = program.commands.filter((command) => command.noun === noun);
+    const verbs = commands.flatMap(({ verb }) => verb ?? []);
+    return [noun, verbs.length > 0 ? verbs.join(", ") : (commands[0]?.summary ?? "")] as const;
+  });
+  return [
+    `${program.name}: ${program.summary}`,
+    renderSection({ title: "NOUNS AND THEIR VERBS", pairs }),
+    [
+      `${program.name} status           is the cluster well?`,
+      `${program.name} NOUN             the verbs of a noun`,
+      `${program.name} NOUN VERB --help everything about one command`,
+      `${program.name} --help           all commands and flags`,
+    ].join("\n"),
+  ].join("\n\n");
+}
+
+/** Every command of a program in one line. */
 export function programHelp(program: Program): string {
   const pairs = program.commands.map((command) => [wordsOf(command).join(" "), command.summary] as const);
   const flags = globalOptions(false).map((option) => [spelling(option), explanation(option)] as const);

@@ -10,11 +10,11 @@ import { type Environment, readEnv } from "@debvisor/shared/config";
 import { causeChain, DvError, toDvError } from "@debvisor/shared/errors";
 import { createOutput, type LogFile, type Output, openLogFile, type Sink, wantsColor } from "@debvisor/shared/output";
 import { formatDuration } from "@debvisor/shared/units";
-import { parseInput, readGlobals, resolveCommand, scan, usage } from "./argv.ts";
+import { parseInput, readGlobals, resolveCommand, scan } from "./argv.ts";
 import { createClient } from "./client.ts";
 import { type Call, type CommandSpec, EXIT, type Program } from "./command.ts";
 import { resolveContext } from "./context.ts";
-import { commandHelp, nounHelp, programHelp } from "./help.ts";
+import { commandHelp, nounHelp, programHelp, programOverview } from "./help.ts";
 import { loadSettings, type Settings } from "./settings.ts";
 
 /** Version of the commands: that of the repository. */
@@ -82,8 +82,12 @@ export async function runProgram(
     const settings = loadSettings(globals, env);
     logFile = settings.logFile === undefined ? undefined : await openLog(settings.logFile);
     output = outputFor(settings, surroundings, logFile);
-    if (!command && noun === undefined) return print(programHelp(program));
-    if (!command) throw usage(`${program.name} ${noun} needs a verb; see ${program.name} ${noun} --help`);
+    if (!command && noun === undefined) return print(programOverview(program));
+    if (!command) {
+      output.error(`${program.name} ${noun} needs a verb (INVALID_ARGUMENT)`);
+      surroundings.stderr.write(`\n${nounHelp(program, noun ?? "")}\n`);
+      return EXIT.usage;
+    }
     const parsed = parseInput(program, command, resolved.words, scanned);
     return await runCommand(command, callFor({ program, settings, output }, parsed, surroundings), settings);
   } catch (error) {
@@ -191,13 +195,17 @@ export function reportError(error: unknown, output: Output): number {
   const requestId = failure.details?.["requestId"];
   if (typeof requestId === "string" && failure.kind === "internal") output.error(`request id ${requestId}`);
   for (const line of [...issueLines(failure), ...lastLines(failure)]) output.error(line);
-  const remedy =
-    failure.code === "INVALID_ARGUMENT" && failure.details === undefined ? undefined : errorEntry(failure.code)?.remedy;
+  const remedy = remedyOf(failure);
   if (remedy !== undefined) output.info(`what to do: ${remedy}`);
-  const hint = failure.details?.["hint"];
-  if (typeof hint === "string") output.info(hint);
   if (!(error instanceof DvError) || failure.cause !== undefined) output.debug(causeChain(error));
   return failure.exitCode;
+}
+
+/* What whoever raised it knows is better than what the catalogue says of the code; a bad command line explains itself. */
+function remedyOf({ code, details }: DvError): string | undefined {
+  const hint = details?.["hint"];
+  if (typeof hint === "string") return hint;
+  return code === "INVALID_ARGUMENT" && details === undefined ? undefined : errorEntry(code)?.remedy;
 }
 
 /* Fields that the gateway refused. */

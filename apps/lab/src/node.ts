@@ -125,34 +125,39 @@ function fail(error: unknown, log: Logger): never {
   throw failure;
 }
 
-const { values } = parseArgs({
-  options: {
-    dir: { type: "string" },
-    nats: { type: "string" },
-    key: { type: "string" },
-    level: { type: "string" },
-    processes: { type: "boolean" },
-  },
-});
-const log = createLogger({ level: values.level ?? "info", base: { service: "node" } });
-const node = new LabNodeProcess({
-  dir: values.dir ?? "",
-  nats: values.nats ?? "",
-  processes: values.processes ?? false,
-  key: Buffer.from(values.key ?? "", "base64"),
-  log,
-});
-const stop = () => void node.stop().finally(() => process.exit(0));
-process.on("SIGTERM", stop);
-process.on("SIGINT", stop);
-process.on("disconnect", stop);
-process.on("message", (message) => {
-  if (LauncherMessage.safeParse(message).success) node.membershipChanged();
-});
-node.run().catch((error: unknown) => {
-  try {
-    fail(error, log);
-  } catch {
-    // fail() has said and scheduled everything.
-  }
-});
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      dir: { type: "string" },
+      nats: { type: "string" },
+      key: { type: "string" },
+      level: { type: "string" },
+      processes: { type: "boolean" },
+    },
+  });
+  const log = createLogger({ level: values.level ?? "info", base: { service: "node" } });
+  const node = new LabNodeProcess({
+    dir: values.dir ?? "",
+    nats: values.nats ?? "",
+    processes: values.processes ?? false,
+    key: Buffer.from(values.key ?? "", "base64"),
+    log,
+  });
+  const stop = () => void node.stop().finally(() => process.exit(0));
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  process.on("disconnect", stop);
+  process.on("message", (message) => {
+    if (LauncherMessage.safeParse(message).success) node.membershipChanged();
+  });
+  node.run().catch((error: unknown) => {
+    try {
+      fail(error, log);
+    } catch {
+      // fail() has said and scheduled everything.
+    }
+  });
+}
+
+// Guarded, so that the compile cache can be filled by importing this file (tools/warm-compile-cache.ts).
+if (import.meta.main) main();

@@ -24,6 +24,8 @@ interface Deps {
 /** Most events that a tail with a narrow filter looks through. */
 const TAIL_SEARCH = 200_000;
 const FIRST_WINDOW = 4_096;
+/** Longest wait for a hub that is behind; the last stored messages may be no events, and then it never gets there. */
+const BEHIND_MS = 2_000;
 
 /** Finds the start. @throws BUS_UNAVAILABLE */
 export async function findStart(deps: Deps, signal: AbortSignal): Promise<Start> {
@@ -55,13 +57,24 @@ async function afterSequence({ hub }: Deps, seq: number, signal: AbortSignal): P
   return seq + 1 < firstSeq ? at(firstSeq - 1, { from: seq + 1, to: firstSeq - 1, reason: EXPIRED }) : at(seq);
 }
 
+/** A time in the future counts as now. */
 async function atTime({ hub, bus }: Deps, timeMs: number, signal: AbortSignal): Promise<Start> {
-  const { first } = hub.ring;
-  if (first && first.timeMs < timeMs) return at((hub.ring.atOrAfter(timeMs)?.seq ?? hub.lastSeq + 1) - 1);
-  const { firstSeq } = await hub.range(signal);
-  if (!first || firstSeq > hub.lastSeq) return at(hub.lastSeq);
-  const found = first.seq === firstSeq ? firstSeq : await firstAtOrAfter(bus, timeMs, signal);
-  if (found === undefined) return at(hub.lastSeq);
+  const known = inRing(hub, timeMs);
+  if (known !== undefined) return at(known - 1);
+  // Taken before anything is awaited: what the hub reads meanwhile comes after the start, not before it.
+  const { lastSeq: readUpTo } = hub;
+  const startsLater = hub.ring.first !== undefined && hub.ring.first.timeMs >= timeMs;
+  const { firstSeq, lastSeq } = await hub.range(signal);
+  if (firstSeq > lastSeq || (!startsLater && lastSeq <= readUpTo)) return at(Math.min(readUpTo, lastSeq));
+  if (!startsLater) {
+    // The hub is behind: what it has yet to read may be older than the time asked for, and may be not.
+    await hub.reached(lastSeq, AbortSignal.any([signal, AbortSignal.timeout(BEHIND_MS)]));
+    const found = inRing(hub, timeMs);
+    if (found !== undefined) return at(found - 1);
+    if (hub.ring.first === undefined || hub.ring.first.timeMs < timeMs) return at(hub.lastSeq);
+  }
+  const found = hub.ring.first?.seq === firstSeq ? firstSeq : await firstAtOrAfter(bus, timeMs, signal);
+  if (found === undefined) return at(readUpTo);
   // Whether an expired event lay after the time asked for cannot be told, so it is said that some may have.
   const unsure = found === firstSeq && firstSeq > 1;
   return at(
@@ -70,6 +83,11 @@ async function atTime({ hub, bus }: Deps, timeMs: number, signal: AbortSignal): 
       ? { from: 1, to: firstSeq - 1, reason: `${EXPIRED}; some may have been after the time asked for` }
       : undefined,
   );
+}
+
+/** Sequence of the first event at or after a time, where the ring reaches back beyond that time. */
+function inRing({ ring }: EventHub, timeMs: number): number | undefined {
+  return ring.first && ring.first.timeMs < timeMs ? ring.atOrAfter(timeMs)?.seq : undefined;
 }
 
 async function firstAtOrAfter(bus: Bus, timeMs: number, signal: AbortSignal): Promise<number | undefined> {
