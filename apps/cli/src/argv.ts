@@ -220,25 +220,22 @@ function nearest(word: string, known: readonly string[]): string {
   return best && best.errors <= Math.min(2, Math.ceil(word.length / 2)) ? `, did you mean ${best.other}?` : "";
 }
 
-/* Typing errors between two words: a letter too much, too few, wrong, or two swapped (optimal string alignment). */
+/* Typing errors between two words: a letter too many, too few, wrong, or two swapped (optimal string alignment). */
 function distance(a: string, b: string): number {
-  let before: readonly number[] = [];
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  const at = (row: number, column: number) => rows[row]?.[column] ?? Number.POSITIVE_INFINITY;
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
+    const row = [i];
+    rows.push(row);
     for (let j = 1; j <= b.length; j++) {
-      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? (before[j - 2] ?? Number.NaN) + 1 : Number.NaN;
-      const plain = Math.min(
-        (row[j] ?? 0) + 1,
-        (next[j - 1] ?? 0) + 1,
-        (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
+      const same = a[i - 1] === b[j - 1] ? 0 : 1;
+      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      row.push(
+        Math.min(at(i - 1, j) + 1, at(i, j - 1) + 1, at(i - 1, j - 1) + same, swapped ? at(i - 2, j - 2) + 1 : 99),
       );
-      next.push(Number.isNaN(swapped) ? plain : Math.min(plain, swapped));
     }
-    before = row;
-    row = next;
   }
-  return row[b.length] ?? 0;
+  return at(a.length, b.length);
 }
 
 /** An error of the command line: exit code 2. */

@@ -72,7 +72,7 @@ function read({ body }: ApiReply): Status | undefined {
 function draw(seen: Status | undefined, color: boolean): string {
   if (seen === undefined) return "the state of the cluster cannot be read";
   const style = { color, nowMs: Date.now() };
-  const head = `Cluster ${formatCell(seen.cluster, { value: "cluster" }, 0)} is ${toned(seen.state, color)}: ${nodesOf(seen)}`;
+  const head = `Cluster ${formatCell(seen.cluster, { value: "cluster" }, 0)} is ${toned(seen.state, color)}, ${nodesOf(seen)}`;
   return `${head}\n\n${renderTable(getStatus.cli?.columns ?? [], seen.components, style)}`;
 }
 
