@@ -6,6 +6,7 @@ export const PARAMETER_EXAMPLES: Readonly<Record<string, unknown>> = {
   node: "node-1",
   nodes: "all",
   token: "k3x9w2mq",
+  reason: "The disk is replaced.",
   limit: 50,
   since: "10m",
   tail: 20,

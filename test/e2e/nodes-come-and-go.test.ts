@@ -7,6 +7,7 @@ import {
   startLocalCluster,
   temporaryFolder,
 } from "../support/local-cluster.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 interface SeenEvent {
   readonly seq: number;
@@ -108,4 +109,34 @@ test("fewer nodes than the folder holds are refused instead of leaving some out"
   await lab.stop();
 
   await expect(startLocalCluster({ dataDir: folder.dir, flags: ["--nodes", "1"] })).rejects.toThrow(/holds 2 nodes/);
+});
+
+test("with --respawn a node whose process is killed comes back by itself, and leaves nothing of its first life behind", async () => {
+  await using lab = await startLocalCluster({ flags: ["--nodes", "2", "--respawn"] });
+  const first = (await lab.nodes()).find(({ name }) => name === "node-2");
+
+  process.kill(first?.pid ?? 0, "SIGKILL");
+  await waitFor(
+    async () => ![null, undefined, first?.pid].includes((await lab.nodes()).find(({ name }) => name === "node-2")?.pid),
+    10_000,
+    () => "node-2 was not started again",
+  );
+  await lab.untilState({ "node-2": "alive" }, 15_000);
+
+  expect((await processesMentioning(first?.id ?? "none")).length).toBe(1);
+});
+
+test("when the launcher itself is killed, the nodes stop and nothing is left running", async () => {
+  using folder = temporaryFolder();
+  const lab = await startLocalCluster({ dataDir: folder.dir });
+
+  await lab.killLauncher();
+  await waitFor(
+    async () => (await processesMentioning(folder.dir)).length === 0,
+    8_000,
+    () => "nodes were left running",
+  );
+  await using again = await startLocalCluster({ dataDir: folder.dir });
+
+  expect((await again.dvctl("nodes", "list")).code).toBe(0);
 });

@@ -188,6 +188,17 @@ export class LocalCluster implements AsyncDisposable {
     return performance.now() - startedAt;
   }
 
+  /** Ends the launcher as a crash would; its nodes are left to themselves. */
+  async killLauncher(): Promise<void> {
+    const lab = JSON.parse(readFileSync(path.join(this.dataDir, "lab.json"), "utf8")) as { pid: number };
+    process.kill(lab.pid, "SIGKILL");
+    await waitFor(
+      () => this.#closed,
+      5_000,
+      () => "the launcher goes on",
+    );
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.stop();

@@ -65,7 +65,7 @@ async function atTime({ hub, bus }: Deps, timeMs: number, signal: AbortSignal): 
   const { lastSeq: readUpTo } = hub;
   const startsLater = hub.ring.first !== undefined && hub.ring.first.timeMs >= timeMs;
   const { firstSeq, lastSeq } = await hub.range(signal);
-  if (firstSeq > lastSeq || (!startsLater && lastSeq <= readUpTo)) return at(Math.min(readUpTo, lastSeq));
+  if (firstSeq > lastSeq || (!startsLater && lastSeq <= readUpTo)) return at(readUpTo);
   if (!startsLater) {
     // The hub is behind: what it has yet to read may be older than the time asked for, and may be not.
     await hub.reached(lastSeq, AbortSignal.any([signal, AbortSignal.timeout(BEHIND_MS)]));
