@@ -29,6 +29,9 @@ const TONES: Readonly<Record<string, "green" | "yellow" | "red" | "dim">> = {
   stopped: "dim",
 };
 
+/** Length of a list, in characters, from which a record shows it one below the other. */
+const LONG_LIST = 80;
+
 /** How a table is drawn. */
 export interface TableStyle {
   readonly color: boolean;
@@ -81,11 +84,16 @@ export function renderTable(columns: readonly Column[], rows: readonly unknown[]
 
 /** Draws one object as lines of key and value; inner objects with dotted keys. */
 export function renderRecord(value: unknown, style: TableStyle): string {
-  const lines = flatten(value, "").map(([key, inner]) => [
-    bold(key, style.color),
-    tone(formatCell(inner, { value: key }, style.nowMs), style.color),
-  ]);
+  const lines = flatten(value, "").flatMap(([key, inner]) =>
+    cellsOf(key, inner, style).map((cell, line) => [bold(line === 0 ? key : "", style.color), tone(cell, style.color)]),
+  );
   return lines.length === 0 ? "-" : draw(lines);
+}
+
+/* A list that would run over the edge of the screen stands one below the other. */
+function cellsOf(key: string, value: unknown, { nowMs }: TableStyle): readonly string[] {
+  const cell = formatCell(value, { value: key }, nowMs);
+  return Array.isArray(value) && cell.length > LONG_LIST ? value.map(cellText) : [cell];
 }
 
 function flatten(value: unknown, prefix: string): readonly (readonly [string, unknown])[] {

@@ -21,6 +21,7 @@ import {
   wordsOf,
 } from "./command.ts";
 import { ConfirmFlag, GlobalFlags } from "./settings.ts";
+import { issueText, nearest } from "./wording.ts";
 
 /** A command line taken apart. */
 export interface Scanned {
@@ -135,6 +136,7 @@ export function parseInput(
   const parser = commanderFor(options).name(titleOf(program, command));
   for (const { label, required } of argumentsOf(command)) parser.argument(required ? `<${label}>` : `[${label}]`);
   const positional = [...words, ...scanned.rest];
+  checkCount(program, command, positional);
   const typed = run(parser, [...scanned.flags, ...(positional.length > 0 ? ["--", ...positional] : [])]);
   const given = collect(typed, flagsOf(command));
   for (const [i, option] of argumentsOf(command).entries()) {
@@ -145,6 +147,19 @@ export function parseInput(
   const checked = command.input.safeParse(given);
   if (!checked.success) throw refusal(program, command, checked.error.issues[0]);
   return { given, input: checked.data, confirmed: typed["confirm"] === true };
+}
+
+/* A word too few or too many, named with the usage of the command. */
+function checkCount(program: Program, command: CommandSpec, positional: readonly string[]): void {
+  const args = argumentsOf(command);
+  const missing = args[positional.length];
+  const usageText = [
+    titleOf(program, command),
+    ...args.map(({ label, required }) => (required ? label : `[${label}]`)),
+  ];
+  if (missing?.required) throw usage(`${missing.label} is missing: ${usageText.join(" ")}`);
+  const extra = positional.slice(args.length);
+  if (extra.length > 0) throw usage(`too many words (${extra.join(" ")}): ${usageText.join(" ")}`);
 }
 
 /* `dvctl discover --timeout 5` listens for five seconds (DISC-02), and does not fail after them. */
@@ -179,6 +194,8 @@ function run(parser: Command, argv: readonly string[]): Record<string, unknown> 
     return parser.opts();
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
+    const flag = /^error: option '(--[\w-]+)/.exec(error.message)?.[1];
+    if (error.code === "commander.optionMissingArgument" && flag) throw usage(`${flag} needs a value`);
     throw usage(error.message.replace(/^error: /, "").replaceAll("\n", " "));
   }
 }
@@ -201,41 +218,19 @@ function typedValue(typed: Readonly<Record<string, unknown>>, { label }: Option)
   return negated ? typed[name] === false || undefined : typed[name];
 }
 
+function optionOf(command: CommandSpec, key: string): Option | undefined {
+  return [...argumentsOf(command), ...flagsOf(command)].find((option) => option.key === key);
+}
+
 function refusal(program: Program, command: CommandSpec, issue: z.core.$ZodIssue | undefined): DvError {
   const key = String(issue?.path[0] ?? "");
-  const label = [...argumentsOf(command), ...flagsOf(command)].find((option) => option.key === key)?.label ?? key;
+  const label = optionOf(command, key)?.label ?? key;
   const title = titleOf(program, command);
   if (key === "nodes") return usage(`which nodes? ${title} --nodes node-1,node-2, --nodes role=server or --nodes all`);
   const missing = issue?.code === "invalid_type" && issue.message.endsWith("received undefined");
-  return usage(missing ? `${label} is required; see ${title} --help` : `${label}: ${issue?.message ?? "refused"}`);
-}
-
-/* What was probably meant: a beginning that was typed, or the word that is fewest typing errors away. */
-function nearest(word: string, known: readonly string[]): string {
-  const ranked = [...new Set(known)]
-    .filter((other) => other !== "")
-    .map((other) => ({ other, errors: word.length > 1 && other.startsWith(word) ? 0 : distance(word, other) }))
-    .sort((a, b) => a.errors - b.errors);
-  const [best] = ranked;
-  return best && best.errors <= Math.min(2, Math.ceil(word.length / 2)) ? `, did you mean ${best.other}?` : "";
-}
-
-/* Typing errors between two words: a letter too many, too few, wrong, or two swapped (optimal string alignment). */
-function distance(a: string, b: string): number {
-  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, column) => column)];
-  const at = (row: number, column: number) => rows[row]?.[column] ?? Number.POSITIVE_INFINITY;
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    rows.push(row);
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1;
-      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      row.push(
-        Math.min(at(i - 1, j) + 1, at(i, j - 1) + 1, at(i - 1, j - 1) + same, swapped ? at(i - 2, j - 2) + 1 : 99),
-      );
-    }
-  }
-  return at(a.length, b.length);
+  return usage(
+    missing ? `${label} is required; see ${title} --help` : `${label}: ${issueText(issue, optionOf(command, key))}`,
+  );
 }
 
 /** An error of the command line: exit code 2. */

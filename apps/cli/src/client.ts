@@ -42,7 +42,7 @@ export interface Client {
 
 /** Options of `createClient`. */
 export interface ClientOptions {
-  readonly context: Pick<ResolvedContext, "servers" | "token">;
+  readonly context: Pick<ResolvedContext, "servers" | "token"> & Partial<Pick<ResolvedContext, "origin">>;
   readonly output: Pick<Output, "debug">;
   readonly signal: AbortSignal;
   readonly userAgent?: string;
@@ -155,10 +155,22 @@ async function ask(
     tell(`${response.status}, ${text.length} characters, request id ${response.headers.get("x-request-id") ?? "-"}`);
     return readReply(server, response, text);
   } catch (error) {
-    if (error instanceof DvError) throw error;
+    if (error instanceof DvError) throw error.code === "UNAUTHENTICATED" ? withOrigin(error, options) : error;
     tell(reasonOf(error));
     throw unanswered(server, limit.aborted ? request.timeoutMs : undefined, error);
   }
+}
+
+/* Who is not known wants to know which of several tokens was sent. */
+function withOrigin(error: DvError, { context }: ClientOptions): DvError {
+  const from = context.origin?.token;
+  if (from === undefined) return error;
+  const hint = `the token came from ${from}; ask an administrator for a new one: dvctl tokens create NAME`;
+  return new DvError(error.code, error.message, {
+    kind: error.kind,
+    details: { ...error.details, hint },
+    cause: error,
+  });
 }
 
 function unanswered(server: string, limitMs: number | undefined, cause: unknown): DvError {

@@ -201,21 +201,25 @@ export function reportError(error: unknown, output: Output): number {
   return failure.exitCode;
 }
 
-/* What whoever raised it knows is better than what the catalogue says of the code; a bad command line explains itself. */
+/*
+ * What whoever raised it knows is better than what the catalogue says of the code. The remedy of a bad argument is about
+ * the JSON of the API; here the lines above it say the same.
+ */
 function remedyOf({ code, details }: DvError): string | undefined {
   const hint = details?.["hint"];
   if (typeof hint === "string") return hint;
-  return code === "INVALID_ARGUMENT" && details === undefined ? undefined : errorEntry(code)?.remedy;
+  return code === "INVALID_ARGUMENT" ? undefined : errorEntry(code)?.remedy;
 }
 
 /* Fields that the gateway refused. */
-function issueLines({ details }: DvError): readonly string[] {
+function issueLines({ message, details }: DvError): readonly string[] {
   const issues = details?.["issues"];
   if (!Array.isArray(issues)) return [];
-  return issues.slice(0, 10).map((issue: { path?: unknown; message?: unknown }) => {
+  const lines = issues.slice(0, 10).map((issue: { path?: unknown; message?: unknown }) => {
     const path = Array.isArray(issue.path) ? issue.path.join(".") : String(issue.path ?? "");
-    return `  ${path}: ${String(issue.message ?? "")}`;
+    return `${path}: ${String(issue.message ?? "")}`;
   });
+  return lines.filter((line) => line !== message).map((line) => `  ${line}`);
 }
 
 /* What an outside program said before it failed. */

@@ -3,9 +3,11 @@
 import { join } from "node:path";
 import { type Environment, type LoadedConfig, loadConfig } from "@debvisor/shared/config";
 import { DvError } from "@debvisor/shared/errors";
+import { fieldOf, kebabCase } from "@debvisor/shared/field";
 import { FORMATS } from "@debvisor/shared/output";
 import { parseDuration } from "@debvisor/shared/units";
 import { z } from "zod";
+import { issueText } from "./wording.ts";
 
 const SettingsSchema = z.strictObject({
   format: z.enum(FORMATS).default("table").describe("How the result is written: table, json or yaml."),
@@ -44,6 +46,8 @@ export function loadSettings(flags: Readonly<Record<string, unknown>>, env: Envi
   const effective = { ...own, ...(json === true && own["format"] === undefined ? { format: "json" } : {}) };
   if (json === true && effective.format !== "json")
     throw new DvError("INVALID_ARGUMENT", "--json contradicts --format");
+  const issue = SettingsSchema.partial().safeParse(effective).error?.issues[0];
+  if (issue) throw wrongFlag(issue);
   const { values, origin } = loadConfig(SettingsSchema, {
     service: "cli",
     files: settingsFiles(env),
@@ -58,6 +62,12 @@ export function loadSettings(flags: Readonly<Record<string, unknown>>, env: Envi
     timeoutMs: values.timeout === undefined ? undefined : parseDuration(values.timeout),
     origin: Object.fromEntries(named),
   };
+}
+
+function wrongFlag(issue: z.core.$ZodIssue): DvError {
+  const key = String(issue.path[0] ?? "");
+  const schema = SettingsSchema.shape[key as keyof typeof SettingsSchema.shape];
+  return new DvError("INVALID_ARGUMENT", `--${kebabCase(key)}: ${issueText(issue, schema ? fieldOf(schema) : {})}`);
 }
 
 /** The files that settings are read from, the later ones win. */

@@ -5,6 +5,7 @@ import { DvError } from "@debvisor/shared/errors";
 import { renderRecord, renderTable } from "@debvisor/shared/table";
 import { z } from "zod";
 import { type CommandSpec, EXIT } from "../command.ts";
+import { nearest } from "../wording.ts";
 
 /** The catalogue as rows. */
 export function errorRows() {
@@ -32,7 +33,12 @@ export const errors: CommandSpec = {
     const code = input["code"] === undefined ? undefined : String(input["code"]).toUpperCase();
     const items = errorRows().filter((row) => code === undefined || row.code === code);
     const style = { color: output.color, nowMs: Date.now() };
-    if (items.length === 0) throw new DvError("NOT_FOUND", `no error code ${code}; dvctl errors lists them`);
+    if (items.length === 0) {
+      const close = nearest(code ?? "", Object.keys(ERROR_CODES));
+      throw new DvError("NOT_FOUND", `no error code ${code}${close}`, {
+        details: { hint: "dvctl errors lists them." },
+      });
+    }
     const columns = [
       { heading: "CODE", value: "code" },
       { heading: "KIND", value: "kind" },
