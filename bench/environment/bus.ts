@@ -49,7 +49,7 @@ export async function startBenchBus(): Promise<BenchBus> {
   const [port = 0, client = 0, cluster = 0, monitor = 0, a = 0, b = 0, c = 0] = await freePorts(7);
   const { cluster: file, trust } = newCluster(port);
   const node = {
-    ...addNode(dataDir, "bench-1", "server", { client, cluster, monitor, helper: [a, b, c] }),
+    ...addNode(dataDir, file, "bench-1", "server", { client, cluster, monitor, helper: [a, b, c] }),
     admitted: true,
     onBus: true,
   };

@@ -26,6 +26,15 @@ export const NodeFile = z.strictObject({
 });
 export type NodeFile = z.output<typeof NodeFile>;
 
+/** What a node is told before it joins, by whoever sets it up: which cluster to look for. */
+export const Preseed = z.strictObject({
+  version: z.literal(1),
+  cluster: z.string(),
+  /** 32 bytes, base64: key by which members of that cluster are recognised on mDNS. */
+  advertiseKey: z.base64(),
+});
+export type Preseed = z.output<typeof Preseed>;
+
 /** What the cluster gave a node when it admitted it. */
 export const Membership = z.strictObject({
   version: z.literal(1),
@@ -60,6 +69,7 @@ export function nodePaths(dir: string) {
     dir,
     node: join(dir, "node.json"),
     identity: join(dir, "identity.pem"),
+    preseed: join(dir, "preseed.json"),
     membership: join(dir, "membership.json"),
     credential: (purpose: string) => join(dir, "credentials", `${purpose}.creds`),
     /** Settings that whoever set the node up wrote; the operator's file wins over it. */
@@ -108,6 +118,11 @@ export function readNode(dir: string): NodeFile {
       `${paths.node} names node ${node.id}, but the key in ${paths.identity} belongs to ${id}.`,
     );
   return node;
+}
+
+/** Reads which cluster the node is to look for. @throws DATA_FOLDER_CORRUPT */
+export function readPreseed(dir: string): Preseed {
+  return readJsonFile(nodePaths(dir).preseed, Preseed);
 }
 
 /** Reads what the cluster gave the node; undefined before it was admitted. @throws DATA_FOLDER_CORRUPT */

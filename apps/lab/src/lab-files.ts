@@ -96,6 +96,7 @@ export function newCluster(port: number): { cluster: ClusterFile; trust: TrustSe
 /** Sets up a node's folder with a new identity, as an installer would. */
 export function addNode(
   dataDir: string,
+  cluster: ClusterFile,
   name: string,
   role: z.output<typeof NodeRole>,
   ports: LabNode["ports"],
@@ -109,6 +110,8 @@ export function addNode(
     paths.node,
     json({ version: 1, id, name, roles: [role], incarnation: 1, root: join(paths.dir, "root") }),
   );
+  const key = advertiseKey(cluster).toString("base64");
+  writePrivateFile(paths.preseed, json({ version: 1, cluster: cluster.cluster, advertiseKey: key }));
   return { id, name, role, admitted: false, onBus: false, ports };
 }
 

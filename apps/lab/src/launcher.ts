@@ -14,7 +14,6 @@ import { Admission, gatewayPort } from "./admission.ts";
 import { serveControl, socketPath } from "./control.ts";
 import {
   addNode,
-  advertiseKey,
   type ClusterFile,
   json,
   type LabNode,
@@ -131,7 +130,7 @@ export class Lab {
       const own: LabNode["ports"] = { client, cluster: clusterPort, monitor, helper: [a, b, c] };
       const role = i < servers ? "server" : "worker";
       const kept = cluster.nodes[i];
-      if (!kept) cluster.nodes.push(addNode(this.#options.dataDir, `node-${i + 1}`, role, own));
+      if (!kept) cluster.nodes.push(addNode(this.#options.dataDir, cluster, `node-${i + 1}`, role, own));
       else cluster.nodes[i] = { ...kept, role, ports: own };
     }
   }
@@ -204,7 +203,6 @@ export class Lab {
       dir,
       logFile: nodePaths(dir).log,
       natsBinary: this.#natsBinary,
-      advertiseKey: advertiseKey(this.#cluster),
       processes: this.#options.processes,
       logLevel: this.#options.logLevel,
       show: (line) => this.#ready && this.#terminal.write(line),

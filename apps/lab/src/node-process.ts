@@ -20,7 +20,6 @@ export interface NodeProcessOptions {
   readonly dir: string;
   readonly logFile: string;
   readonly natsBinary: string;
-  readonly advertiseKey: Uint8Array;
   readonly processes: boolean;
   readonly logLevel: string;
   readonly show: (line: string) => void;
@@ -41,14 +40,7 @@ export class NodeProcess {
 
   constructor(options: NodeProcessOptions) {
     const script = fileURLToPath(new URL("./node.ts", import.meta.url));
-    const flags = [
-      "--dir",
-      options.dir,
-      "--nats",
-      options.natsBinary,
-      "--key",
-      Buffer.from(options.advertiseKey).toString("base64"),
-    ];
+    const flags = ["--dir", options.dir, "--nats", options.natsBinary];
     // Detached: a group of its own, which a Ctrl-C in the terminal does not reach and which can be killed as a whole.
     this.#child = spawn(
       process.execPath,

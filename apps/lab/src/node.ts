@@ -10,7 +10,7 @@ import { toDvError } from "@debvisor/shared/errors";
 import { createLogger, type Logger } from "@debvisor/shared/log";
 import type { BusMember } from "@debvisor/shared/nats-server/member";
 import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/member-from-files";
-import { type Membership, type NodeFile, readMembership, readNode } from "@debvisor/shared/node-files";
+import { type Membership, type NodeFile, readMembership, readNode, readPreseed } from "@debvisor/shared/node-files";
 import { LauncherMessage, type NodeMessage } from "./messages.ts";
 import { type NodeServices, servicesHere, servicesInProcesses } from "./node-services.ts";
 
@@ -21,7 +21,6 @@ class LabNodeProcess {
   readonly #node: NodeFile;
   readonly #nats: string;
   readonly #processes: boolean;
-  readonly #key: Uint8Array;
   readonly #log: Logger;
   readonly #admitted = Promise.withResolvers<Membership>();
   #member: BusMember | undefined;
@@ -30,11 +29,10 @@ class LabNodeProcess {
   /** True once the membership has been acted upon. */
   #started = false;
 
-  constructor(options: { dir: string; nats: string; processes: boolean; key: Uint8Array; log: Logger }) {
+  constructor(options: { dir: string; nats: string; processes: boolean; log: Logger }) {
     this.#dir = options.dir;
     this.#nats = options.nats;
     this.#processes = options.processes;
-    this.#key = options.key;
     this.#log = options.log;
     this.#node = readNode(options.dir);
   }
@@ -72,10 +70,11 @@ class LabNodeProcess {
 
   /** Waits until mDNS shows a member of this cluster, then until the launcher has let this node in. */
   async #joinByMdns(): Promise<Membership> {
+    const key = Buffer.from(readPreseed(this.#dir).advertiseKey, "base64");
     const mdns = await createMdns({
       interfaces: [LOOPBACK],
       onError: (error) => this.#log.warn({ error: String(error) }, "mDNS reported an error"),
-      verify: ({ salt, tag }) => verifyTag(this.#key, salt, tag),
+      verify: ({ salt, tag }) => verifyTag(key, salt, tag),
     });
     const found = Promise.withResolvers<void>();
     const browse = mdns.browse(
@@ -130,7 +129,6 @@ function main(): void {
     options: {
       dir: { type: "string" },
       nats: { type: "string" },
-      key: { type: "string" },
       level: { type: "string" },
       processes: { type: "boolean" },
     },
@@ -140,7 +138,6 @@ function main(): void {
     dir: values.dir ?? "",
     nats: values.nats ?? "",
     processes: values.processes ?? false,
-    key: Buffer.from(values.key ?? "", "base64"),
     log,
   });
   const stop = () => void node.stop().finally(() => process.exit(0));
