@@ -140,3 +140,14 @@ test("when the launcher itself is killed, the nodes stop and nothing is left run
 
   expect((await again.dvctl("nodes", "list")).code).toBe(0);
 });
+
+test("a node that dies while the cluster forms does not hold it up, and joins when it is started", async () => {
+  await using lab = await startLocalCluster({ flags: ["--respawn"], killWhenFound: "node-2" });
+  const tokens = await lab.dvctl("tokens", "create", "kept", "--role", "viewer");
+  const raised = await lab.dvctl(
+    ...["events", "follow", "--filter", "cluster.replicas.raised", "--since", "0", "--count", "1", "--timeout", "60"],
+  );
+
+  expect([tokens.code, raised.code]).toEqual([0, 0]);
+  expect((await lab.nodes()).every(({ natsPid }) => natsPid !== null)).toBe(true);
+});

@@ -18,6 +18,8 @@ export interface LocalClusterOptions {
   readonly flags?: readonly string[];
   /** Default: a new folder that goes with the cluster. */
   readonly dataDir?: string;
+  /** A node whose processes are killed as soon as it has been admitted. */
+  readonly killWhenFound?: string;
 }
 
 export interface LabNodeStatus {
@@ -218,12 +220,23 @@ export async function startLocalCluster(options: LocalClusterOptions = {}): Prom
     folder,
   );
   try {
+    if (options.killWhenFound) await killWhenAdmitted(lab, options.killWhenFound);
     await lab.untilReady();
     return lab;
   } catch (error) {
     await lab[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+async function killWhenAdmitted(lab: LocalCluster, name: string): Promise<void> {
+  const admitted = new RegExp(`${name} +admitted`);
+  await waitFor(
+    () => admitted.test(lab.output),
+    READY_MS,
+    () => lab.output,
+  );
+  await lab.dvctl("lab", "kill", name);
 }
 
 /** Command lines of processes that mention a text, such as a data folder. */

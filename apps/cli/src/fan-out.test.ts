@@ -74,6 +74,24 @@ describe("the table of a fan-out", () => {
     ]);
   });
 
+  it("puts what is longer than a line below, such as the journal of a failed unit", () => {
+    const outcome = outcomeOf("ok");
+    const checks = [
+      { id: "services.x", status: "failed", message: "x failed.\nline 1\nline 2\u001b[2J\n", hint: "look" },
+    ];
+    const [first] = outcome.results;
+    const columns = ["status", "id", "message", "hint"].map((value) => ({ heading: value.toUpperCase(), value }));
+
+    const text = drawFanOut(
+      { ...outcome, results: first ? [{ ...first, data: { checks } }] : [] },
+      { columns: [], findings: { rows: "data.checks", columns, hide: { value: "status", in: ["passed"] } } },
+      { color: false, nowMs: 0 },
+    );
+
+    expect(text).toMatch(/^node-1 {2}failed {2}services\.x {2}x failed\. \(more below\) {2}look$/m);
+    expect(text).toContain("\n\nnode-1 services.x:\n  line 1\n  line 2\uFFFD[2J");
+  });
+
   it("counts in words", () => {
     expect(censusText(outcomeOf("ok", "ok", "timed-out").census)).toBe("3 nodes: 2 ok, 1 timed out");
     expect(censusText(outcomeOf("ok").census)).toBe("1 node: 1 ok");

@@ -3,6 +3,7 @@
 import type { CliSpec, Column } from "@debvisor/proto-events/kit";
 import { type Census, fanOut } from "@debvisor/proto-events/replies";
 import { DvError } from "@debvisor/shared/errors";
+import { printable } from "@debvisor/shared/output";
 import { renderTable, valueAt } from "@debvisor/shared/table";
 import { z } from "zod";
 import type { ApiReply } from "./client.ts";
@@ -58,7 +59,34 @@ export function drawFanOut(
   if (!findings) return main;
   const rows = outcome.results.flatMap((result) => findingsOf(result, findings));
   const heading = { heading: "NODE", value: "target" };
-  return rows.length === 0 ? main : `${main}\n\n${renderTable([heading, ...findings.columns], rows, style)}`;
+  if (rows.length === 0) return main;
+  const short = rows.map((row) => shortened(row, findings.columns));
+  const longer = rows.flatMap((row) => restOf(row, findings.columns));
+  return [main, renderTable([heading, ...findings.columns], short, style), ...longer].join("\n\n");
+}
+
+const CUT = " (more below)";
+
+/* A cell holds one line. What has more, such as the journal of a failed unit, goes below the table. */
+function shortened(row: Readonly<Record<string, unknown>>, columns: readonly Column[]): Record<string, unknown> {
+  const cut = columns.flatMap(({ value }) => {
+    const lines = linesAt(row, value);
+    return lines.length > 1 ? [[value, `${lines[0]}${CUT}`] as const] : [];
+  });
+  return { ...row, ...Object.fromEntries(cut) };
+}
+
+function restOf(row: Readonly<Record<string, unknown>>, columns: readonly Column[]): readonly string[] {
+  return columns.flatMap(({ value }) => {
+    const rest = linesAt(row, value).slice(1);
+    const title = [row["target"], row["id"]].filter((word) => typeof word === "string").join(" ");
+    return rest.length === 0 ? [] : [printable([`${title}:`, ...rest.map((line) => `  ${line}`)].join("\n"))];
+  });
+}
+
+function linesAt(row: Readonly<Record<string, unknown>>, path: string): readonly string[] {
+  const text = valueAt(row, path);
+  return typeof text === "string" ? text.trimEnd().split("\n") : [];
 }
 
 function findingsOf(

@@ -8,6 +8,7 @@ import type { TrustSeeds } from "@debvisor/shared/bus/trust";
 import { systemClock } from "@debvisor/shared/clock";
 import { causeChain, DvError } from "@debvisor/shared/errors";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
+import { hasFormed } from "@debvisor/shared/nats-server/member";
 import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { VERSION } from "@debvisor/shared/version";
 import { Admission, gatewayPort } from "./admission.ts";
@@ -58,8 +59,6 @@ export class Lab {
   #ready = false;
   #stopping = false;
   #changes: Promise<void> = Promise.resolve();
-  /** The node whose server is joining the bus now. */
-  #joining: string | undefined;
 
   constructor(options: LabOptions, terminal: Terminal) {
     this.#options = options;
@@ -171,12 +170,16 @@ export class Lab {
    * a majority of three between them, elect a leader with nothing in it, and the founder's streams would be gone.
    */
   async #growBus(): Promise<void> {
-    if (this.#joining !== undefined) return;
+    if (this.#cluster.nodes.some((node) => node.onBus && !this.#isMember(node))) return;
     const next = this.#cluster.nodes.find(({ role, admitted, onBus }) => role === "server" && admitted && !onBus);
     if (!next || !this.#processes.get(next.id)?.running) return;
-    this.#joining = next.id;
     this.#change(next, { onBus: true });
     await this.#tellMemberships();
+  }
+
+  /** True once the node's server has been a healthy member; one that died while joining is not, until it comes back. */
+  #isMember(node: LabNode): boolean {
+    return hasFormed(nodePaths(labPaths(this.#options.dataDir).node(node.id)).nats);
   }
 
   #change(node: LabNode, change: Partial<LabNode>): void {
@@ -219,7 +222,6 @@ export class Lab {
       this.#enqueue(() => this.#growBus());
     } else if (message.type === "server-up") {
       this.#timeline(node.name, message.how);
-      if (this.#joining === node.id) this.#joining = undefined;
       this.#enqueue(() => this.#growBus());
     } else if (message.type === "ready") this.#timeline(node.name, "services started");
     else if (message.type === "failed" && !this.#ready) {

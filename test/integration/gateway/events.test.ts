@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { gatewayContract } from "@debvisor/proto-events/gateway";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
-import { ask, keyed, type Rig, startPeers, startRig, until } from "./rig.ts";
+import { ask, keyed, type Rig, settled, startPeers, startRig, until } from "./rig.ts";
 import { Client, type Frame, readSse } from "./stream-client.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
@@ -47,6 +47,7 @@ describe("a WebSocket", () => {
 
   it("reads on after a sequence from the ring and from the stream behind it", async () => {
     const last = await publish(40);
+    await settled(rig);
     const near = new Client(rig, `?since=${last - 5}`);
     const far = new Client(rig, "?since=0");
     await until(() => near.has("caught-up") && far.has("caught-up"), "both to catch up");
@@ -62,6 +63,7 @@ describe("a WebSocket", () => {
     const before = new Date().toISOString();
     await new Promise((resolve) => setTimeout(resolve, 5));
     const last = await publish(20);
+    await settled(rig);
     const clients = [
       "?tail=18",
       "?tail=3&filter=gateway.call.denied",
@@ -130,6 +132,7 @@ describe("a WebSocket", () => {
   it("learns what expired, gets a snapshot, and goes on", async () => {
     const { manager, bus } = await cluster().admin();
     const last = await publish(5);
+    await settled(rig);
     const info = await manager.streams.info("DV_EVENTS");
     await manager.streams.update("DV_EVENTS", { ...info.config, max_msgs: 3 });
     const client = new Client(rig, "?since=1");
@@ -197,6 +200,7 @@ describe("a WebSocket", () => {
 describe("Server-Sent Events", () => {
   it("carry the sequence as id and resume after Last-Event-ID", async () => {
     const last = await publish(5);
+    await settled(rig);
     const text = await readSse(rig, "", { headers: { "last-event-id": String(last - 2) } });
     const ids = [...text.matchAll(/id: (\d+)\nevent: message/g)].map(([, id]) => Number(id));
 

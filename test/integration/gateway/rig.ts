@@ -159,6 +159,13 @@ export async function until(
   }
 }
 
+/** Waits until a gateway has read everything that is stored: an acknowledged event may reach it a moment later. */
+export async function settled(at: Rig): Promise<void> {
+  const { lastSeq } = await at.bus.eventRange();
+  const seq = async () => Number(/^debvisor_event_seq (\d+)$/m.exec((await ask(at, "/metrics")).text)?.[1]);
+  await until(async () => (await seq()) >= lastSeq, `the gateway to read event ${lastSeq}`);
+}
+
 /** Registers nodes and answers for discovery; the nodes answer for themselves. */
 export async function startPeers(
   cluster: BusCluster,

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import WebSocket from "ws";
 import { hashSecret, newKey, TokenRecord } from "../../../services/gateway/auth/token-record.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
-import { ask, metrics, type Rig, startPeers, startRig, type TestNode, until } from "./rig.ts";
+import { ask, metrics, type Rig, settled, startPeers, startRig, type TestNode, until } from "./rig.ts";
 import { Client, readSse, sseSeqs } from "./stream-client.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
@@ -157,6 +157,7 @@ describe("a stream begins", () => {
     ["after Last-Event-ID, behind the buffer", (last: number) => ["", last - 40] as const, 40],
   ])("%s", async (_title, of, count) => {
     const last = await publish(45);
+    await settled(rig);
     const [query, id] = of(last);
     const headers = { "last-event-id": String(id) };
     const client = await live(new Client(rig, query, undefined, headers));
@@ -175,6 +176,7 @@ describe("a stream begins", () => {
     const atMs = Date.now() + 3;
     await until(() => Date.now() > atMs + 1_500, "the earlier event to be old");
     const last = await publish(count);
+    await settled(rig);
     const offset = new Date(atMs + 3_600_000).toISOString().replace("Z", "+01:00");
     const queries = [`since=${new Date(atMs).toISOString()}`, `since=${encodeURIComponent(offset)}`, "since=1500ms"];
     const seqs = await Promise.all(queries.map(async (query) => sseSeqs(await readSse(rig, `?${query}`))));
@@ -187,6 +189,7 @@ describe("a stream begins", () => {
   it("with the last few that match, wherever they are", async () => {
     const [one, two] = [await publish(1, "caller.limited"), await publish(1, "caller.limited")];
     await publish(40);
+    await settled(rig);
     const of = async (query: string) => sseSeqs(await readSse(rig, query));
 
     expect(await of("?tail=1&filter=gateway.caller.*")).toEqual([two]);
@@ -199,6 +202,7 @@ describe("a stream begins", () => {
     const start = await publish();
     const [first, second] = [await publishFrom(nodes[0]), await publishFrom(nodes[1])];
     const [denied, limited] = [await publish(), await publish(1, "caller.limited")];
+    await settled(rig);
     const of = async (query: string) => sseSeqs(await readSse(rig, `?since=${start}&${query}`));
 
     expect(await of("filter=node-agent.agent.*,gateway.caller.>")).toEqual([first, second, limited]);
@@ -210,6 +214,7 @@ describe("a stream begins", () => {
   it("without standing still although its queue is small and the past is long", async () => {
     await using small = await rig.another({ events: { bufferEntries: 16, queueBytes: 4_096 } });
     const last = await publish(60);
+    await settled(small);
     const from = performance.now();
     const text = await readSse(small, "?since=0");
 
