@@ -38,6 +38,14 @@ async function nodeEvents(lab: LocalCluster, name: string): Promise<string[]> {
     .filter((fact) => fact !== "updated");
 }
 
+function untilEvent(lab: LocalCluster, name: string, fact: string): Promise<void> {
+  return waitFor(
+    async () => (await nodeEvents(lab, name)).includes(fact),
+    15_000,
+    () => `no event says that ${name} is ${fact}`,
+  );
+}
+
 test("a killed node becomes suspect, then lost; a fan-out meanwhile ends on time and names it; started again it is alive", async () => {
   await using lab = await startLocalCluster();
   const before = await lab.nodes();
@@ -46,8 +54,11 @@ test("a killed node becomes suspect, then lost; a fan-out meanwhile ends on time
   const fanOut = await lab.dvctl("metrics", "show", "--nodes", "all", "--format", "json");
   await lab.untilState({ "node-3": "suspect" }, 12_000);
   await lab.untilState({ "node-3": "lost", "node-1": "alive", "node-2": "alive" }, 20_000);
+  // The list shows silence at once; the events follow when the registry has written it.
+  await untilEvent(lab, "node-3", "lost");
   const back = await lab.dvctl("lab", "start", "node-3");
   await lab.untilState({ "node-3": "alive" }, 30_000);
+  await untilEvent(lab, "node-3", "returned");
 
   expect(fanOut.code).toBe(5);
   expect(fanOut.ms).toBeLessThan(10_000);
