@@ -171,8 +171,10 @@ export class Lab {
    */
   async #growBus(): Promise<void> {
     if (this.#cluster.nodes.some((node) => node.onBus && !this.#isMember(node))) return;
-    const next = this.#cluster.nodes.find(({ role, admitted, onBus }) => role === "server" && admitted && !onBus);
-    if (!next || !this.#processes.get(next.id)?.running) return;
+    const waits = ({ id, role, admitted, onBus }: LabNode) =>
+      role === "server" && admitted && !onBus && this.#processes.get(id)?.running;
+    const next = this.#cluster.nodes.find(waits);
+    if (!next) return;
     this.#change(next, { onBus: true });
     await this.#tellMemberships();
   }
@@ -223,8 +225,11 @@ export class Lab {
     } else if (message.type === "server-up") {
       this.#timeline(node.name, message.how);
       this.#enqueue(() => this.#growBus());
-    } else if (message.type === "ready") this.#timeline(node.name, "services started");
-    else if (message.type === "failed" && !this.#ready) {
+    } else if (message.type === "ready") {
+      this.#timeline(node.name, "services started");
+      // A node that was away when its turn came takes it now.
+      this.#enqueue(() => this.#growBus());
+    } else if (message.type === "failed" && !this.#ready) {
       const code = message.code in ERROR_CODES ? (message.code as ErrorCode) : "INTERNAL";
       this.#ended.reject(new DvError(code, `${node.name}: ${message.message}`));
     }

@@ -43,7 +43,7 @@ test(
     expect(raised.sort()).toEqual(assetNames().sort());
     expect(new Set(await replicas(manager))).toEqual(new Set([3]));
     expect(await laggingStreams(manager)).toEqual([]);
-    expect(await raiseReplicas(manager, 3, 30_000)).toEqual({ raised: [] });
+    expect(await raiseReplicas(manager, 3, 30_000)).toMatchObject({ raised: [] });
 
     await killAll(cluster);
     await publisher.more(10);
