@@ -8,7 +8,6 @@ import { CORE } from "@debvisor/proto-events/subjects";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { causeChain, type DvError } from "@debvisor/shared/errors";
 import type { ServiceContext } from "@debvisor/shared/service";
-import { startTracing } from "@debvisor/shared/telemetry";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { FailureReporter } from "./auth/failures.ts";
 import { allGrants } from "./auth/principal.ts";
@@ -42,11 +41,11 @@ export interface Gateway {
 }
 
 type Context = ServiceContext<GatewayConfig>;
-type Parts = Awaited<ReturnType<typeof createParts>>;
+type Parts = ReturnType<typeof createParts>;
 
 /** Starts the gateway. It listens at once and answers 503 until the bus has brought what it needs. @throws PORT_BUSY */
 export async function startGateway(context: Context, bus: Bus): Promise<Gateway> {
-  const parts = await createParts(context, bus);
+  const parts = createParts(context, bus);
   const starter = createStarter(context, bus, parts);
   const ready = () =>
     (bus.connected ? starter.waitsFor() : "the message bus") ??
@@ -56,7 +55,7 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
   try {
     await app.listen({ host: context.config.host, port: context.config.port });
   } catch (error) {
-    await Promise.all([app.close(), parts.tracing.stop()]);
+    await app.close();
     throw error;
   }
   starter.start();
@@ -74,14 +73,13 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
       parts.outbox.flush(1_500),
       ...starter.opened.map((open) => open.stop()),
     ]);
-    await Promise.all([closing, parts.tracing.stop()]);
+    await closing;
   };
   return { app, ready, stop };
 }
 
-async function createParts(context: Context, bus: Bus) {
-  const { config, clock, log, node } = context;
-  const tracing = await startTracing({ service: "gateway", instance: node.id, version: node.version });
+function createParts(context: Context, bus: Bus) {
+  const { config, clock, log, node, tracing } = context;
   const metrics = new Metrics();
   const outbox = new Outbox(bus, log);
   const tokens = new TokenStore({ clock, log, grants: allGrants(allOperations()) });

@@ -20,11 +20,14 @@ import { DvError, toDvError } from "./errors.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { type Membership, type NodeFile, nodePaths, readCredential, readMembership, readNode } from "./node-files.ts";
 import type { RunningService, ServiceContext, ServiceDefinition } from "./service.ts";
+import { startTracing, type Tracing } from "./telemetry.ts";
 import { VERSION } from "./version.ts";
 
 const DEFAULT_NODE_DIR = "/var/lib/debvisor";
 const STOP_LIMIT_MS = 3_000;
 const BUS_PATIENCE_MS = 30_000;
+/** A collector that does not answer must not hold up the end of a process. */
+const TRACING_STOP_MS = 500;
 
 /** A service that was started, with its connections. */
 interface Started {
@@ -41,15 +44,18 @@ export class ServiceHost {
   readonly #log: Logger;
   readonly #bootId = randomUUID();
   readonly #started: Started[] = [];
+  readonly #process: string;
+  #tracing: Promise<Tracing> | undefined;
 
   /** @throws DATA_FOLDER_CORRUPT, or UNAVAILABLE when the node has not been admitted to a cluster yet */
-  constructor(dir: string, log: Logger) {
+  constructor(dir: string, log: Logger, processName = "node") {
     this.#dir = dir;
     this.#node = readNode(dir);
     const membership = readMembership(dir);
     if (!membership) throw new DvError("UNAVAILABLE", `The node ${this.#node.name} does not belong to a cluster yet.`);
     this.#membership = membership;
     this.#log = log;
+    this.#process = processName;
   }
 
   /** Starts a service; does nothing for one that belongs on server nodes when this is none. */
@@ -72,6 +78,7 @@ export class ServiceHost {
       config: values,
       log,
       clock: systemClock,
+      tracing: await this.#startTracing(),
       node: this.#identity(definition.name),
       nodeBus,
       coreBus,
@@ -95,6 +102,8 @@ export class ServiceHost {
         await Promise.all(connections.map((bus) => bus.close()));
       }),
     );
+    const tracing = await this.#tracing;
+    if (tracing) await Promise.race([tracing.stop().catch(() => undefined), systemClock.sleep(TRACING_STOP_MS)]);
   }
 
   #identity(service: string): ServiceContext["node"] {
@@ -114,6 +123,12 @@ export class ServiceHost {
     };
   }
 
+  /** One for the process, whatever runs in it: the SDK registers itself globally. */
+  #startTracing(): Promise<Tracing> {
+    this.#tracing ??= startTracing({ service: this.#process, instance: this.#node.id, version: VERSION });
+    return this.#tracing;
+  }
+
   /**
    * Each service has a connection of its own, even where all run in one process: a node's user may answer a request once, so
    * two instances that hear one `$SRV` question over one connection could not both answer it.
@@ -130,8 +145,9 @@ export class ServiceHost {
     return this.#connect("stream-admin", `stream-admin-${this.#node.id}`, "core", log);
   }
 
-  #connect(purpose: string, user: string, origin: string, log: Logger): Promise<ConnectedBus> {
+  async #connect(purpose: string, user: string, origin: string, log: Logger): Promise<ConnectedBus> {
     return connectBus({
+      tracing: await this.#startTracing(),
       servers: this.#membership.busServers,
       credential: readCredential(this.#dir, purpose, user),
       origin,
@@ -149,7 +165,7 @@ export async function runService<S extends z.ZodType>(definition: ServiceDefinit
   const dir = nodeDir ?? readEnv()["DV_NODE_DIR"] ?? DEFAULT_NODE_DIR;
   const log = createLogger({ level: readEnv()["DV_LOG_LEVEL"] ?? "info" });
   try {
-    const host = new ServiceHost(dir, log);
+    const host = new ServiceHost(dir, log, definition.name);
     const stopped = stopOnSignal(host, log);
     await host.start(definition, flags);
     await stopped;

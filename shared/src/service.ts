@@ -8,6 +8,7 @@ import type { Bus } from "./bus/bus.ts";
 import type { ConnectedBus } from "./bus/connect.ts";
 import type { Clock } from "./clock.ts";
 import type { Logger } from "./log.ts";
+import type { Tracing } from "./telemetry.ts";
 
 /** The node that a service runs on. */
 export interface NodeIdentity {
@@ -35,6 +36,8 @@ export interface ServiceContext<C = unknown> {
   readonly config: C;
   readonly log: Logger;
   readonly clock: Clock;
+  /** The process's spans. Requests that the bus answers for a service have theirs already. */
+  readonly tracing: Tracing;
   readonly node: NodeIdentity;
   /** Connection of the node part, with the node's own credential (account NODES). */
   readonly nodeBus: Bus;

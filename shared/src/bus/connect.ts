@@ -9,6 +9,7 @@ import { z } from "zod";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { Tracing } from "../telemetry.ts";
 import { openBucket } from "./buckets.ts";
 import type { Bus, Closable, InstanceStats, TelemetryMessage } from "./bus.ts";
 import { createEnvelope, EVENT_STREAM, eventRange, publishEnvelope, storedEvent } from "./events.ts";
@@ -30,6 +31,8 @@ export interface ConnectOptions {
   readonly node: { readonly id: string; readonly name: string };
   readonly version: string;
   readonly log: Logger;
+  /** Where the spans of answered requests go. */
+  readonly tracing?: Tracing;
   /** Longest time until the first connection stands, in milliseconds; default 10,000. */
   readonly patienceMs?: number;
 }
@@ -100,9 +103,9 @@ class NatsBus implements ConnectedBus {
   }
 
   serve: Bus["serve"] = (contract, scope, handlers) => {
-    const { node, version } = this.#options;
+    const { node, version, tracing } = this.#options;
     return serveContract(
-      { connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name },
+      { connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name, tracing },
       contract,
       scope,
       handlers,

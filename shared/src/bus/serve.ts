@@ -6,11 +6,12 @@
 import { randomUUID } from "node:crypto";
 import { GENERAL_ERROR_CODES } from "@debvisor/proto-events/errors";
 import { type Contract, type Handlers, type OperationSpec, wireName } from "@debvisor/proto-events/kit";
-import { CORE, rpcSubject } from "@debvisor/proto-events/subjects";
+import { CORE, parseRpcSubject, rpcSubject } from "@debvisor/proto-events/subjects";
 import { headers as createHeaders, type Msg, type NatsConnection } from "@nats-io/nats-core";
 import { Svcm } from "@nats-io/services";
 import { causeChain, DvError, toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { Span, Tracing } from "../telemetry.ts";
 import type { Closable, RequestContext } from "./bus.ts";
 import { errorReply, HEADER, okReply } from "./wire.ts";
 
@@ -24,6 +25,8 @@ export interface ServeOptions {
   /** Node on which this instance runs. */
   readonly nodeId: string;
   readonly nodeName: string;
+  /** Where spans go; without export none are made here, the caller's ids are in its own log. */
+  readonly tracing?: Tracing | undefined;
 }
 
 type AnyHandler = (input: unknown, context: RequestContext) => unknown;
@@ -87,6 +90,8 @@ function answerer(
     const startedAt = performance.now();
     counts.requests++;
     const context = requestContext(options.log, spec, message);
+    const span = startSpan(options.tracing, message);
+    let failure: string | undefined;
     try {
       if (!handler) throw new DvError("INTERNAL", "The operation has no handler here.");
       if (counts.inFlight >= MAX_IN_FLIGHT) throw new DvError("UNAVAILABLE", "The service is overloaded; try again.");
@@ -104,11 +109,19 @@ function answerer(
       }
     } catch (error) {
       counts.errors++;
-      respondError(message, spec, error, context);
+      failure = respondError(message, spec, error, context);
     } finally {
       counts.totalMs += performance.now() - startedAt;
+      span?.end({ "debvisor.request_id": context.requestId, "debvisor.node": options.nodeId }, failure);
     }
   };
+}
+
+/** A span under the caller's, named by the subject, whose tokens are target, service and operation. */
+function startSpan(tracing: Tracing | undefined, message: Msg): Span | undefined {
+  if (!tracing?.exporting) return undefined;
+  const { service, operation } = parseRpcSubject(message.subject);
+  return tracing.startSpan(`${service}.${operation}`, "server", message.headers?.get(HEADER.traceparent) || undefined);
 }
 
 function parseInput(spec: OperationSpec, message: Msg): unknown {
@@ -150,8 +163,8 @@ function requestContext(log: Logger, spec: OperationSpec, message: Msg): Request
   };
 }
 
-/** A handler may fail with the codes that its contract lists and the general ones; anything else is a bug and is logged. */
-function respondError(message: Msg, spec: OperationSpec, thrown: unknown, context: RequestContext): void {
+/** Returns the code that was answered. A handler may fail with the codes that its contract lists and the general ones; anything else is a bug and is logged. */
+function respondError(message: Msg, spec: OperationSpec, thrown: unknown, context: RequestContext): string {
   let error = toDvError(thrown);
   if (!Object.hasOwn(GENERAL_ERROR_CODES, error.code) && !spec.errors.includes(error.code)) {
     error = new DvError("INTERNAL", "An internal error occurred.", { cause: thrown });
@@ -163,6 +176,7 @@ function respondError(message: Msg, spec: OperationSpec, thrown: unknown, contex
   headers.set(HEADER.serviceErrorCode, String(error.httpStatus));
   headers.set(HEADER.serviceError, error.code);
   respond(message, errorReply(error.toWire()), headers);
+  return error.code;
 }
 
 /** A requester that has gone away is no error of ours. */

@@ -12,6 +12,7 @@ import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
 import { holdLease } from "@debvisor/shared/leases";
 import type { RunningService, ServiceContext } from "@debvisor/shared/service";
+import { startTracing } from "@debvisor/shared/telemetry";
 import { afterEach, expect, test } from "vitest";
 import { type DiscoveryConfig, discoveryConfig } from "../../../services/discovery/config.ts";
 import { discoveryService } from "../../../services/discovery/service.ts";
@@ -51,6 +52,7 @@ async function startServer(config: Partial<DiscoveryConfig> = {}): Promise<Serve
     config: discoveryConfig.parse({ mdns: false, ...TIMES, ...config }),
     log: cluster().log.child({ server: id }),
     clock: systemClock,
+    tracing: await startTracing({ service: "discovery", instance: id, version: "0.1.0", env: {} }),
     node: { ...identity, stateDir: "/nonexistent", addresses: ["127.0.0.1"], advertiseKey: KEY },
     nodeBus,
     coreBus,

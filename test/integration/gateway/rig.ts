@@ -11,6 +11,7 @@ import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
 import type { ServiceContext } from "@debvisor/shared/service";
+import { startTracing } from "@debvisor/shared/telemetry";
 import { type GatewayConfig, gatewayConfig } from "../../../services/gateway/config.ts";
 import { type Gateway, startGateway } from "../../../services/gateway/gateway.ts";
 import { type BusCluster, randomNodeId } from "../../support/bus-cluster.ts";
@@ -70,6 +71,7 @@ export async function gatewayContext(
     config: gatewayConfig.parse({ port: 0, bootstrapTokens, ...open, ...config }),
     log: cluster.log.child({ gateway: id }),
     clock: systemClock,
+    tracing: await startTracing({ service: "gateway", instance: id, version: "0.1.0", env: {} }),
     node: {
       id,
       name: "server",
