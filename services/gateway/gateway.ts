@@ -208,7 +208,7 @@ async function enter(
 }
 
 /** Reads that need no caller are answered on the bus as well, which also shows the gateway among the services. */
-function serveOwn(bus: Bus, { own }: Parts): Promise<Closable> {
+function serveOwn(bus: Bus, { own, metrics }: Parts): Promise<Closable> {
   const { getStatus, listServices, listErrors } = gatewayContract.operations;
   const open = contract({
     service: "gateway",
@@ -216,11 +216,12 @@ function serveOwn(bus: Bus, { own }: Parts): Promise<Closable> {
     operations: { getStatus, listServices, listErrors },
     events: {},
   });
-  return bus.serve(open, "core", {
+  const handlers = {
     getStatus: own.getStatus as never,
     listServices: own.listServices as never,
     listErrors: own.listErrors as never,
-  });
+  };
+  return bus.serve(open, "core", handlers, () => metrics.totals());
 }
 
 async function createApp(

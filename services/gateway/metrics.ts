@@ -66,6 +66,18 @@ export class Metrics {
     return timings;
   }
 
+  /** All requests over HTTP. Errors are those that the caller could not have avoided: status 500 and above. */
+  totals(): { requests: number; errors: number; totalMs: number } {
+    const all = this.#timings.flatMap(({ series }) => [...series]);
+    const sum = (pick: (status: number, one: { total: number; sumMs: number }) => number) =>
+      all.reduce((total, [status, one]) => total + pick(status, one), 0);
+    return {
+      requests: sum((_status, { total }) => total),
+      errors: sum((status, { total }) => (status >= 500 ? total : 0)),
+      totalMs: sum((_status, { sumMs }) => sumMs),
+    };
+  }
+
   /** Adds values that somebody else counts. */
   addSources(sources: Sources): void {
     this.#sources = { ...this.#sources, ...sources };

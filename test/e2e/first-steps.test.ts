@@ -76,13 +76,14 @@ test("a fresh cluster is healthy", async () => {
 test("services list names every part on every node", async () => {
   const { stdout } = await lab.dvctl("services", "list", "--format", "json");
 
-  const seen = (JSON.parse(stdout).items as { service: string; part: string; nodeName: string }[]).map(
-    ({ service, part, nodeName }) => `${nodeName} ${service} ${part}`,
-  );
+  const items = JSON.parse(stdout).items as { service: string; part: string; nodeName: string; requests: number }[];
+  const seen = items.map(({ service, part, nodeName }) => `${nodeName} ${service} ${part}`);
   for (const node of ["node-1", "node-2", "node-3"]) {
     for (const instance of ["discovery core", "gateway core", "node-agent node"])
       expect(seen).toContain(`${node} ${instance}`);
   }
+  const counted = items.filter(({ service }) => service === "gateway").map(({ requests }) => requests);
+  expect(Math.max(...counted)).toBeGreaterThan(0);
 });
 
 test("events of the last minutes can be read back and followed", async () => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What services see of the message bus. The implementation is `connect.ts`; nothing outside this folder imports NATS. */
-import type { Contract, Handlers, Input, Output, Payload, Request } from "@debvisor/proto-events/kit";
+import type { Contract, Handlers, Input, Output, Payload, Request, Scope } from "@debvisor/proto-events/kit";
 import type { EventEnvelope, TargetStatus, WireError } from "@debvisor/proto-events/replies";
 import type { BucketName } from "@debvisor/proto-events/streams";
 import type { z } from "zod";
@@ -100,6 +100,13 @@ export interface StoredEvent {
   readonly json: string;
 }
 
+/** How many requests were answered, and in how many milliseconds altogether. */
+export interface RequestCounts {
+  readonly requests: number;
+  readonly errors: number;
+  readonly totalMs: number;
+}
+
 /** A description that a service instance gives of itself under `$SRV`. */
 export interface InstanceStats {
   readonly service: string;
@@ -128,11 +135,15 @@ export interface Bus {
   /** Number of reconnects since the start; readers of live streams compare it. */
   readonly reconnects: number;
 
-  /** Answers the operations of one scope of a contract until stopped. `origin` is the node id for scope `node`. */
-  serve<const C extends Contract, S extends "core" | "node">(
+  /**
+   * Answers the operations of one scope of a contract until stopped. `elsewhere` counts what this instance answers by other
+   * ways than the bus (the gateway: HTTP), so that its statistics tell all of its work.
+   */
+  serve<const C extends Contract, S extends Scope>(
     contract: C,
     scope: S,
     handlers: Handlers<C, S, RequestContext>,
+    elsewhere?: () => RequestCounts,
   ): Promise<Closable>;
 
   /** Calls one operation. Target is a node id or `core`. @throws the operation's errors, UNAVAILABLE, TIMEOUT, MALFORMED_REPLY */

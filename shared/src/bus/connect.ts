@@ -102,13 +102,14 @@ class NatsBus implements ConnectedBus {
     void this.#followStatus();
   }
 
-  serve: Bus["serve"] = (contract, scope, handlers) => {
+  serve: Bus["serve"] = (contract, scope, handlers, elsewhere) => {
     const { node, version, tracing } = this.#options;
     return serveContract(
       { connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name, tracing },
       contract,
       scope,
       handlers,
+      elsewhere,
     );
   };
 

@@ -12,7 +12,7 @@ import { Svcm } from "@nats-io/services";
 import { causeChain, DvError, toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Span, Tracing } from "../telemetry.ts";
-import type { Closable, RequestContext } from "./bus.ts";
+import type { Closable, RequestContext, RequestCounts } from "./bus.ts";
 import { errorReply, HEADER, okReply } from "./wire.ts";
 
 /** Requests that one endpoint works on at a time; more are refused at once, so that memory stays bounded. */
@@ -28,6 +28,8 @@ export interface ServeOptions {
   /** Where spans go; without export none are made here, the caller's ids are in its own log. */
   readonly tracing?: Tracing | undefined;
 }
+
+const NOTHING: RequestCounts = { requests: 0, errors: 0, totalMs: 0 };
 
 type AnyHandler = (input: unknown, context: RequestContext) => unknown;
 
@@ -45,6 +47,7 @@ export async function serveContract<const C extends Contract, S extends "core" |
   contract: C,
   scope: S,
   handlers: Handlers<C, S, RequestContext>,
+  elsewhere: () => RequestCounts = () => NOTHING,
 ): Promise<Closable> {
   const { connection, nodeId, nodeName, version } = options;
   const counts: Counts = { requests: 0, errors: 0, totalMs: 0, inFlight: 0 };
@@ -54,8 +57,14 @@ export async function serveContract<const C extends Contract, S extends "core" |
     description: contract.summary,
     queue: scope === "core" ? contract.service : "",
     metadata: { part: scope, node: nodeId, nodeName },
-    statsHandler: () =>
-      Promise.resolve({ requests: counts.requests, errors: counts.errors, totalMs: Math.round(counts.totalMs) }),
+    statsHandler: () => {
+      const other = elsewhere();
+      return Promise.resolve({
+        requests: counts.requests + other.requests,
+        errors: counts.errors + other.errors,
+        totalMs: Math.round(counts.totalMs + other.totalMs),
+      });
+    },
   });
   for (const [name, spec] of Object.entries(contract.operations)) {
     if (spec.scope !== scope) continue;
