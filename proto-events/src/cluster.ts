@@ -6,6 +6,7 @@ import { contract, event } from "./kit.ts";
 export const clusterContract = contract({
   service: "cluster",
   summary: "Formation and size of the cluster.",
+  implementedBy: "discovery",
   operations: {},
   events: {
     "replicas.raised": event({

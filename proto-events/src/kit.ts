@@ -109,6 +109,8 @@ export interface Uses {
 export interface Contract {
   readonly service: string;
   readonly summary: string;
+  /** The service that implements it, where that is not the one of the same name. */
+  readonly implementedBy?: string;
   readonly uses?: Uses;
   readonly operations: Readonly<Record<string, OperationSpec>>;
   readonly events: Readonly<Record<string, EventSpec>>;

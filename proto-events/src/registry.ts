@@ -8,6 +8,11 @@ import { nodeAgentContract } from "./node-agent.ts";
 
 export const CONTRACTS: readonly Contract[] = [clusterContract, discoveryContract, gatewayContract, nodeAgentContract];
 
+/** The contracts that a service implements: its own, and those that say so. */
+export function contractsOf(service: string, contracts: readonly Contract[] = CONTRACTS): readonly Contract[] {
+  return contracts.filter((contract) => (contract.implementedBy ?? contract.service) === service);
+}
+
 /** An operation together with where it belongs. */
 export interface RegisteredOperation {
   readonly service: string;

@@ -89,6 +89,32 @@ export const listQuery = {
   cursor: z.string().max(500).optional().describe("Where the page starts, from nextCursor."),
 };
 
+/** Query fields of the event stream, for the gateway and for whoever follows it. */
+export const eventQuery = {
+  filter: z
+    .string()
+    .max(1000)
+    .optional()
+    .describe("Wildcards over the event type, separated by commas: discovery.node.*, gateway.>"),
+  node: z
+    .string()
+    .max(200)
+    .optional()
+    .describe("Id or name of the origin; core for the core parts. Several separated by commas."),
+  since: z
+    .string()
+    .max(64)
+    .optional()
+    .describe("Only events after this sequence, RFC 3339 time, or within this duration (90s, 10m, 2h, 7d)."),
+  tail: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10_000)
+    .optional()
+    .describe("Begin with the latest matching events, this many (0 to 10000)."),
+};
+
 /** An event as it is stored and delivered; attribute names are those of CloudEvents 1.0. */
 export const EventEnvelope = z.object({
   id: z

@@ -42,7 +42,6 @@ export const STREAMS = {
     duplicateWindowMs: 120_000,
   },
 } as const satisfies Record<string, StreamSpec>;
-export type StreamName = keyof typeof STREAMS;
 
 /** Buckets by name. */
 export const BUCKETS = {

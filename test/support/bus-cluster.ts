@@ -9,7 +9,7 @@ import { copyFileSync, mkdirSync, mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { CONTRACTS } from "@debvisor/proto-events/registry";
+import { contractsOf } from "@debvisor/proto-events/registry";
 import { inboxPrefix } from "@debvisor/proto-events/subjects";
 import { ensureStreams, openAdmin, raiseReplicas } from "@debvisor/shared/bus/admin";
 import { type ConnectedBus, type ConnectOptions, connectBus } from "@debvisor/shared/bus/connect";
@@ -34,8 +34,6 @@ export interface BusClusterOptions {
   readonly servers: 1 | 3;
 }
 
-/** Contracts that a core part implements, by the service that its credential is for. */
-const IMPLEMENTED: Readonly<Record<string, readonly string[]>> = { discovery: ["discovery", "cluster"] };
 const REPLICA_PATIENCE_MS = 30_000;
 
 /** Starts a bus. Ready when every stream and bucket is there with as many replicas as there are servers, up to 3. */
@@ -142,8 +140,7 @@ export class BusCluster implements AsyncDisposable {
   /** Connects a service's core part. */
   async connectCore(service: string, options: Partial<ConnectOptions> = {}): Promise<ConnectedBus> {
     const node = randomNodeId();
-    const implemented = CONTRACTS.filter((contract) => (IMPLEMENTED[service] ?? [service]).includes(contract.service));
-    const credential = await this.issuer.forCore(service, node, implemented);
+    const credential = await this.issuer.forCore(service, node, contractsOf(service));
     return this.connect({ credential, origin: "core", node: { id: node, name: "server" }, ...options });
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The page of what each identity may say and hear on the bus, from the same function that issues credentials. */
-import { CONTRACTS } from "@debvisor/proto-events/registry";
+import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
 import {
   corePermissions,
   nodeTemplate,
@@ -17,12 +17,7 @@ export function permissionsPage(): string {
     ...CONTRACTS.filter(({ uses }) => uses).map(({ service }): [string, string, Permissions] => [
       `${service} (core part)`,
       "CORE",
-      corePermissions(
-        `${service}-node`,
-        CONTRACTS.filter(
-          (contract) => contract.service === service || (service === "discovery" && contract.service === "cluster"),
-        ),
-      ),
+      corePermissions(`${service}-node`, contractsOf(service)),
     ]),
     ["stream administrator", "CORE", streamAdminPermissions("stream-admin-node")],
     ["system", "SYS", systemPermissions("system-node")],

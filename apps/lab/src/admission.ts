@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { CONTRACTS } from "@debvisor/proto-events/registry";
+import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
 import { createIssuer, type ServerTrust, serverTrust, type TrustSeeds } from "@debvisor/shared/bus/trust";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
 import { type Membership, nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
@@ -13,8 +13,6 @@ import { stringify } from "yaml";
 import { advertiseKey, type ClusterFile, json, type LabNode, labPaths } from "./lab-files.ts";
 
 const HOST = "127.0.0.1";
-/** Contracts that a core part implements besides the one of its own name. */
-const ALSO: Readonly<Record<string, readonly string[]>> = { discovery: ["cluster"] };
 
 /** Writes what admitted nodes need. */
 export class Admission {
@@ -41,10 +39,7 @@ export class Admission {
     write(["stream-admin", await issuer.forStreamAdmin(node.id)]);
     for (const { service, uses } of CONTRACTS) {
       if (!uses) continue;
-      const implemented = CONTRACTS.filter(
-        (contract) => contract.service === service || ALSO[service]?.includes(contract.service),
-      );
-      write([service, await issuer.forCore(service, node.id, implemented)]);
+      write([service, await issuer.forCore(service, node.id, contractsOf(service))]);
     }
   }
 

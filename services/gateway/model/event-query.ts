@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The query of `GET /v1/events`: which events, from where on. Pure; the time is an argument. */
+import { eventQuery } from "@debvisor/proto-events/replies";
 import { matchesPattern, parsePattern } from "@debvisor/proto-events/subjects";
 import { z } from "zod";
 
@@ -7,28 +8,7 @@ const Flag = z.enum(["0", "1", "false", "true"]).transform((text) => text === "1
 
 /** The query as it is written. */
 export const EventQuery = z.strictObject({
-  filter: z
-    .string()
-    .max(1000)
-    .optional()
-    .describe("Wildcards over the event type, separated by commas: discovery.node.*, gateway.>"),
-  node: z
-    .string()
-    .max(200)
-    .optional()
-    .describe("Id or name of the origin; core for the core parts. Several separated by commas."),
-  since: z
-    .string()
-    .max(64)
-    .optional()
-    .describe("Only events after this sequence, RFC 3339 time, or within this duration (90s, 10m, 2h, 7d)."),
-  tail: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(10_000)
-    .optional()
-    .describe("Begin with the latest matching events, this many."),
+  ...eventQuery,
   telemetry: Flag.default(false).describe("1: relay live telemetry as well; it is droppable and has no sequence."),
 });
 

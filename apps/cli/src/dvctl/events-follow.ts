@@ -1,31 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `dvctl events follow`: prints events as they happen, and goes on where it was after a broken connection. */
 import { styleText } from "node:util";
-import type { ControlFrame, EventFrame, TelemetryFrame } from "@debvisor/proto-events/replies";
+import { EVENTS_PERMISSION } from "@debvisor/proto-events/gateway";
+import { type ControlFrame, type EventFrame, eventQuery, type TelemetryFrame } from "@debvisor/proto-events/replies";
 import { printable } from "@debvisor/shared/output";
 import { z } from "zod";
 import { type Call, type CommandSpec, EXIT } from "../command.ts";
 import { followEvents, type StreamHandlers } from "../event-stream.ts";
 
 const Input = z.strictObject({
-  filter: z
-    .string()
-    .max(1000)
-    .optional()
-    .describe("Wildcards over the event type, separated by commas, such as discovery.node.* or gateway.> ."),
-  since: z
-    .string()
-    .max(64)
-    .optional()
-    .describe("Start after this sequence, at this RFC 3339 time, or this long ago (10m)."),
-  tail: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(10_000)
-    .optional()
-    .describe("Start with the latest events, this many (up to 10000)."),
-  node: z.string().max(200).optional().describe("Only events from this node (id or name), or core."),
+  ...eventQuery,
   telemetry: z
     .boolean()
     .default(false)
@@ -41,7 +25,7 @@ export const eventsFollow: CommandSpec = {
   input: Input,
   args: [],
   effect: "read",
-  privilege: "A token with the role viewer or above; events about other callers need the permission of their service.",
+  privilege: `A token with the role viewer or above (permission ${EVENTS_PERMISSION}).`,
   errors: ["BUS_UNAVAILABLE", "RATE_LIMITED"],
   help: {
     examples: [
