@@ -40,6 +40,9 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
+/** Streams that changes through the gateway end up in, besides the one that is probed by writing. */
+const WRITTEN_STREAMS = ["DV_EVENTS", "KV_dv_tokens", "KV_dv_nodes"];
+
 type Context = ServiceContext<GatewayConfig>;
 type Parts = ReturnType<typeof createParts>;
 
@@ -90,7 +93,7 @@ function createParts(context: Context, bus: Bus) {
   const directory = new NodeDirectory();
   const idempotency = new IdempotencyStore({ clock, log, gateway: node.id });
   const instances = new InstanceCensus(bus, clock);
-  const writes = new WriteProbe({ clock, node: node.id });
+  const writes = new WriteProbe({ clock, node: node.id, othersReady: () => bus.ready(WRITTEN_STREAMS) });
   const hub = new EventHub(bus, log, { entries: config.events.bufferEntries, bytes: config.events.bufferBytes });
   const streams = new EventStreams({
     bus,

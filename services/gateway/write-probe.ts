@@ -17,14 +17,17 @@ const PATIENCE_MS = 10_000;
 
 export class WriteProbe {
   readonly #clock: Clock;
+  readonly #othersReady: () => Promise<void>;
   readonly #key: string;
   readonly #stopping = new AbortController();
   #lastAckAt: number | undefined;
   #lastAck = "never";
   #running: Promise<void> = Promise.resolve();
 
-  constructor(deps: { clock: Clock; node: string }) {
+  /** `othersReady` resolves when every other stream that the gateway writes to has a leader: each elects its own. */
+  constructor(deps: { clock: Clock; node: string; othersReady: () => Promise<void> }) {
     this.#clock = deps.clock;
+    this.#othersReady = deps.othersReady;
     this.#key = `probe.${deps.node}`;
   }
 
@@ -62,6 +65,7 @@ export class WriteProbe {
       // A conflict was judged by the stream's leader: the write before this one came through after all.
       if (toDvError(error).code !== "CONFLICT") throw error;
     }
+    await this.#othersReady();
     this.#lastAckAt = this.#clock.monotonic();
     this.#lastAck = value.probedAt;
   }

@@ -35,16 +35,37 @@ export function openAdmin(connection: NatsConnection): Promise<JetStreamManager>
   return jetstreamManager(connection, { checkAPI: false, timeout: 3_000 });
 }
 
-/** Creates what is missing, with one replica. Existing ones keep their data and replicas. @throws BUS_UNAVAILABLE */
+/** A server that has just become healthy may leave the first requests unanswered. */
+const CREATE_PATIENCE_MS = 15_000;
+
+/**
+ * Creates what is missing, with one replica, trying again for 15 s. Existing ones keep their data and replicas.
+ * @throws BUS_UNAVAILABLE
+ */
 export async function ensureStreams(manager: JetStreamManager): Promise<{ created: string[] }> {
+  const deadline = systemClock.monotonic() + CREATE_PATIENCE_MS;
+  const created = new Set<string>();
+  for (;;) {
+    try {
+      await createMissing(manager, created);
+      return { created: [...created] };
+    } catch (error) {
+      if (systemClock.monotonic() > deadline) throw error;
+      await systemClock.sleep(100);
+    }
+  }
+}
+
+async function createMissing(manager: JetStreamManager, created: Set<string>): Promise<void> {
   const wanted = [
     ...Object.entries(STREAMS).map(([name, spec]) => streamConfig(name, spec)),
     ...Object.entries(BUCKETS).map(([name, spec]) => bucketConfig(name, spec)),
   ];
-  const created = await Promise.all(
-    wanted.map(async (config) => ((await ensure(manager, config)) ? [config.name] : [])),
+  await Promise.all(
+    wanted.map(async (config) => {
+      if (await ensure(manager, config)) created.add(config.name);
+    }),
   );
-  return { created: created.flat() };
 }
 
 /**
