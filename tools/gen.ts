@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { dirname, join } from "node:path";
 import { generateCliReference, generateManPages } from "@debvisor/cli/src/reference.ts";
 import { ROOT } from "./paths.ts";
-import { contractPages } from "./reference/contracts.ts";
+import { contractPages, durablePage } from "./reference/contracts.ts";
 import { permissionsPage } from "./reference/permissions.ts";
 import { streamsPage } from "./reference/streams.ts";
 
@@ -17,6 +17,7 @@ const FOLDER = join(ROOT, "docs", "reference");
 export function generateAll(): Map<string, string> {
   const pages = new Map<string, string>([
     ["commands.md", generateCliReference()],
+    ["durable.md", durablePage()],
     ["permissions.md", permissionsPage()],
     ["streams.md", streamsPage()],
   ]);

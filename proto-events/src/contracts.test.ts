@@ -2,16 +2,18 @@
 /** Rules that every contract obeys (STYLE.md B4). What breaks one is named by service and operation. */
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { FINAL_STATES, fanOutOptions, Operation, OperationState, operationOptions, splitOptions } from "./durable.ts";
 import { ERROR_CODES, GENERAL_ERROR_CODES } from "./errors.ts";
-import { wireName } from "./kit.ts";
-import { allEvents, allOperations, CONTRACTS, type RegisteredOperation } from "./registry.ts";
+import { roleOf, wireName } from "./kit.ts";
+import { allEvents, allOperations, CONTRACTS, contractsOf, type RegisteredOperation } from "./registry.ts";
 import { BUCKETS, STREAMS } from "./streams.ts";
 import { isToken, rpcSubject } from "./subjects.ts";
 
 const operations = allOperations();
 const events = [...allEvents()];
 /** Programs that `apps/cli` installs. */
-const PROGRAMS = ["dvctl", "debvisor-health-check"];
+const PROGRAMS = ["dvctl", "debvisor-health-check", "debvisor-maintenance", "debvisor-audit-verify"];
+const durables = operations.filter(({ spec }) => spec.durable);
 
 /** Names of the operations that fail a rule. */
 function breaking(
@@ -56,10 +58,12 @@ describe("every service", () => {
   test("uses only declared services, streams and buckets", () => {
     const services = new Set(["*", ...CONTRACTS.map(({ service }) => service)]);
     for (const { uses = {} } of CONTRACTS) {
-      expect((uses.calls ?? []).filter((called) => !services.has(called))).toEqual([]);
+      const called = [...(uses.calls ?? []), ...(uses.commands ?? [])];
+      expect(called.filter((name) => !services.has(name))).toEqual([]);
       const buckets = [...(uses.bucketsRead ?? []), ...(uses.bucketsWrite ?? [])];
       expect(buckets.filter((bucket) => !Object.hasOwn(BUCKETS, bucket))).toEqual([]);
-      expect((uses.streamsRead ?? []).filter((stream) => !Object.hasOwn(STREAMS, stream))).toEqual([]);
+      const streams = [...(uses.streamsRead ?? []), ...(uses.streamsWatched ?? []), ...(uses.streamsWrite ?? [])];
+      expect(streams.filter((stream) => !Object.hasOwn(STREAMS, stream))).toEqual([]);
     }
   });
 
@@ -67,8 +71,16 @@ describe("every service", () => {
     const core = CONTRACTS.filter((contract) =>
       Object.values(contract.operations).some(({ scope }) => scope === "core"),
     );
+    const saysWhat = ({ service, implementedBy }: (typeof CONTRACTS)[number]) =>
+      contractsOf(implementedBy ?? service).some(({ uses }) => uses !== undefined);
 
-    expect(core.filter(({ uses }) => uses === undefined)).toEqual([]);
+    expect(core.filter((contract) => !saysWhat(contract)).map(({ service }) => service)).toEqual([]);
+  });
+
+  test("is implemented by a service that has a contract", () => {
+    const services = new Set(CONTRACTS.map(({ service }) => service));
+
+    expect(CONTRACTS.filter(({ implementedBy }) => implementedBy && !services.has(implementedBy))).toEqual([]);
   });
 });
 
@@ -121,10 +133,14 @@ describe("every operation", () => {
     expect(breaking(({ spec }) => !spec.input.safeParse({ surprise: 1 }).success)).toEqual([]);
   });
 
-  test("describes every field of its input", () => {
-    const found = operations.flatMap((operation) =>
-      undescribed(inputSchema(operation)).map((field) => `${operation.service}.${operation.name}${field}`),
-    );
+  test("describes every field of its input; an order to a node, whose parts are told by their types, only the fields of its own", () => {
+    const found = operations.flatMap((operation) => {
+      const { http, cli } = operation.spec;
+      const deep = http !== null || cli !== null;
+      return undescribed(inputSchema(operation))
+        .filter((field) => deep || field.lastIndexOf(".") === 0)
+        .map((field) => `${operation.service}.${operation.name}${field}`);
+    });
 
     expect(found).toEqual([]);
   });
@@ -151,11 +167,22 @@ describe("every operation", () => {
 });
 
 describe("an operation by its scope and effect", () => {
-  test("on nodes is a read that may be repeated", () => {
-    const onNodes = operations.filter(({ spec }) => spec.scope === "node");
+  const onNodes = operations.filter(({ spec }) => spec.scope === "node");
+  const orders = onNodes.filter(({ spec }) => spec.effect !== "read");
 
+  test("on nodes may be repeated", () => {
     expect(onNodes.length).toBeGreaterThan(0);
-    expect(breaking(({ spec }) => spec.effect === "read" && spec.idempotent, onNodes)).toEqual([]);
+    expect(breaking(({ spec }) => spec.idempotent, onNodes)).toEqual([]);
+  });
+
+  test("that changes a node needs an order: it has neither route nor command, and somebody may give it", () => {
+    const commanded = new Set(CONTRACTS.flatMap(({ uses }) => uses?.commands ?? []));
+
+    expect(orders.length).toBeGreaterThan(0);
+    expect(breaking(({ spec }) => spec.http === null && spec.cli === null, orders)).toEqual([]);
+    expect(breaking(({ service }) => commanded.has(service), orders)).toEqual([]);
+    expect(breaking(({ spec }) => spec.errors.includes("COMMAND_REFUSED"), orders)).toEqual([]);
+    expect(breaking(({ spec }) => roleOf(spec) === "admin", orders)).toEqual([]);
   });
 
   test("that reads may be repeated", () => {
@@ -169,7 +196,76 @@ describe("an operation by its scope and effect", () => {
     expect(
       breaking(({ spec }) => spec.cli === null || Boolean(spec.cli.changes?.trim() && spec.cli.undo?.trim()), mutating),
     ).toEqual([]);
-    expect(breaking(({ spec }) => spec.http !== null && spec.http.method !== "GET", mutating)).toEqual([]);
+    expect(
+      breaking(({ spec }) => spec.scope === "node" || (spec.http !== null && spec.http.method !== "GET"), mutating),
+    ).toEqual([]);
+  });
+});
+
+describe("a durable operation", () => {
+  const shape = ({ spec }: RegisteredOperation) => spec.input.shape as Readonly<Record<string, unknown>>;
+
+  test("changes something through the core, by POST, and may be repeated", () => {
+    expect(durables.length).toBeGreaterThan(0);
+    expect(
+      breaking(
+        ({ spec }) =>
+          spec.scope === "core" && spec.effect !== "read" && spec.idempotent && spec.http?.method === "POST",
+        durables,
+      ),
+    ).toEqual([]);
+  });
+
+  test("answers with an operation", () => {
+    expect(breaking(({ spec }) => spec.output === Operation, durables)).toEqual([]);
+  });
+
+  test("takes every option of the engine, and those for many nodes all or none", () => {
+    const options = Object.keys(operationOptions);
+    const many = Object.keys(fanOutOptions);
+
+    expect(breaking((each) => options.every((option) => Object.hasOwn(shape(each), option)), durables)).toEqual([]);
+    expect(
+      breaking((each) => {
+        const present = many.filter((option) => Object.hasOwn(shape(each), option)).length;
+        return present === 0 || present === many.length;
+      }, durables),
+    ).toEqual([]);
+  });
+
+  test("has fields of its own that are no options, so that the two can be told apart", () => {
+    const input = { node: "node-2", mode: "plan", wait: "10m", concurrency: 3 };
+
+    expect(splitOptions(input)).toMatchObject({
+      own: { node: "node-2" },
+      options: { mode: "plan", wait: "10m", concurrency: 3, priority: 5 },
+    });
+    expect(splitOptions(input).own).toEqual({ node: "node-2" });
+  });
+
+  test("names its version, the field that selects its targets, and what the engine may refuse", () => {
+    const refusals = ["CHECK_FAILED", "PLAN_STALE", "LOCK_HELD", "IN_MAINTENANCE", "AUDIT_UNAVAILABLE"] as const;
+
+    expect(breaking(({ spec }) => Number.isInteger(spec.durable?.version), durables)).toEqual([]);
+    expect(
+      breaking((each) => {
+        const targets = each.spec.durable?.targets ?? null;
+        return targets === null || Object.hasOwn(shape(each), targets);
+      }, durables),
+    ).toEqual([]);
+    expect(breaking(({ spec }) => refusals.every((code) => spec.errors.includes(code)), durables)).toEqual([]);
+  });
+
+  test("that limits what it touches in a failure domain touches at least one there", () => {
+    expect(
+      breaking(({ spec }) => spec.durable?.mostPerDomain === undefined || spec.durable.mostPerDomain >= 1, durables),
+    ).toEqual([]);
+  });
+
+  test("ends in a known state, and is not ended while it is stuck: it holds its locks", () => {
+    expect([...FINAL_STATES].filter((state) => !OperationState.options.includes(state))).toEqual([]);
+    expect(FINAL_STATES.has("stuck")).toBe(false);
+    expect(FINAL_STATES.has("paused")).toBe(false);
   });
 });
 
@@ -180,6 +276,11 @@ describe("a command", () => {
 
   test("has words of its own", () => {
     expect(duplicates(commands.map(({ cli }) => [cli.noun, cli.verb].filter(Boolean).join(" ")))).toEqual([]);
+  });
+
+  test("has a noun of one word, and a verb of one or two", () => {
+    expect(breaking(({ spec }) => /^[a-z]+$/.test(spec.cli?.noun ?? ""), commands)).toEqual([]);
+    expect(breaking(({ spec }) => /^[a-z]+( [a-z]+)?$/.test(spec.cli?.verb ?? "show"), commands)).toEqual([]);
   });
 
   test("shows examples that begin with a known program and say what they do", () => {
@@ -213,7 +314,7 @@ describe("every event", () => {
 
     expect(names.filter((parts) => parts.length !== 2 || !parts.every(isToken))).toEqual([]);
     // Past tense: regular, or one of the irregular words that are in use.
-    expect(names.filter(([, fact = ""]) => !/(ed|lost|seen|gone|begun|left)$/.test(fact))).toEqual([]);
+    expect(names.filter(([, fact = ""]) => !/(ed|lost|seen|gone|begun|left|broken|stuck)$/.test(fact))).toEqual([]);
     expect(names.filter(([, fact = ""]) => /event$/.test(fact))).toEqual([]);
   });
 

@@ -198,6 +198,108 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "A program that is needed here is not installed.",
     remedy: "Install the package named in `details`.",
   },
+  OPERATION_NOT_FOUND: {
+    kind: "not-found",
+    summary: "No operation with that id exists, or its record is past the retention time.",
+    remedy: "List the operations with `dvctl operations list`.",
+  },
+  OPERATION_STATE: {
+    kind: "conflict",
+    summary: "The operation's state does not allow that: it has ended, or it cannot be paused or undone.",
+    remedy: "Look at it with `dvctl operations show ID`; `dvctl operations why ID` says what it waits for.",
+  },
+  PLAN_STALE: {
+    kind: "conflict",
+    summary: "What the plan was made from has changed since.",
+    remedy: "Make the plan again and look at it before applying.",
+  },
+  CHECK_FAILED: {
+    kind: "precondition-failed",
+    summary: "A prerequisite of the operation is not met; nothing was changed.",
+    remedy: "`details.checks` names every check that failed and what to do about it.",
+  },
+  LOCK_HELD: {
+    kind: "busy",
+    summary: "Another operation holds a lock that this one needs; nothing was changed.",
+    remedy: "Wait for the operation named in the message, or join the queue with `--wait`.",
+  },
+  IN_MAINTENANCE: {
+    kind: "busy",
+    summary: "A target, or the whole cluster, is in maintenance; new changes are refused except to its holder.",
+    remedy: "`dvctl maintenance status` names holder and reason; `dvctl maintenance disable NODE` ends it.",
+  },
+  BLAST_RADIUS_EXCEEDED: {
+    kind: "precondition-failed",
+    summary: "The operation would touch more targets of one failure domain than its kind allows.",
+    remedy: "Select fewer, or give the reason for going further with `--override TEXT`; it is recorded.",
+  },
+  AUDIT_UNAVAILABLE: {
+    kind: "unavailable",
+    summary: "The audit trail did not acknowledge the record, so nothing was changed.",
+    remedy: "Check that a majority of the server nodes run: `dvctl status`; then try again.",
+  },
+  COMMAND_REFUSED: {
+    kind: "permission-denied",
+    summary: "A node refused a command: its envelope is missing, forged, expired, replayed or not meant for it.",
+    remedy:
+      "Compare the clocks of the nodes; `details.cause` says which check failed. The node has recorded the attempt.",
+  },
+  COMMAND_FENCED: {
+    kind: "conflict",
+    summary: "A newer owner of the operation, or a newer operation on the same resource, has taken over.",
+    remedy: "Nothing; the newer owner finishes the work.",
+  },
+  STEP_FAILED: {
+    kind: "operation-failed",
+    summary: "A step of the operation failed; what it and the steps before it did was undone.",
+    remedy: "The error of the step says why; `dvctl operations show ID` shows every step.",
+  },
+  UNDO_FAILED: {
+    kind: "operation-failed",
+    summary: "Undoing a step failed; the operation is stuck and holds its locks.",
+    remedy: "Remove the cause, then `dvctl operations continue ID` undoes the rest.",
+  },
+  VERIFY_FAILED: {
+    kind: "operation-failed",
+    summary: "Every step reported success, but reading the result back shows something else; it was undone.",
+    remedy: "`details` names what differs; look for somebody else who changes the same thing.",
+  },
+  DEADLINE_PASSED: {
+    kind: "operation-failed",
+    summary: "The operation did not end before its deadline; what it did was undone.",
+    remedy: "`dvctl operations show ID` shows where the time went; give more with `--deadline`.",
+  },
+  UNIT_NOT_MANAGED: {
+    kind: "precondition-failed",
+    summary: "The unit is none of this node's own services, and no systemd runs there that could know it.",
+    remedy: "`details.units` lists the units that this node manages.",
+  },
+  PATH_REFUSED: {
+    kind: "validation-failed",
+    summary:
+      "The path is not one that file operations may touch: relative, outside of the host's root, a link or no regular file.",
+    remedy: "Give the absolute path of a regular file.",
+  },
+  FILE_TOO_LARGE: {
+    kind: "validation-failed",
+    summary: "The file is larger than an operation may carry (256 KiB).",
+    remedy: "Put large files there by a package or an image.",
+  },
+  NODE_NOT_RETURNED: {
+    kind: "operation-failed",
+    summary: "The node did not come back in time after its restart.",
+    remedy: "Look at its console; `dvctl nodes show NODE` says when it was last heard.",
+  },
+  AUDIT_RECORD_NOT_FOUND: {
+    kind: "not-found",
+    summary: "The audit trail has no record or checkpoint at that place.",
+    remedy: "`dvctl audit list` shows the records with their sequence.",
+  },
+  WITNESS_REFUSED: {
+    kind: "conflict",
+    summary: "A witness will not cosign a checkpoint: it contradicts one that it has cosigned before.",
+    remedy: "Run `dvctl audit verify`, and keep the trail of every server before anything else.",
+  },
 } as const satisfies Record<string, ErrorEntry>;
 
 /** Every code that can appear on the wire or on a terminal. */

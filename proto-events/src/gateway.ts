@@ -60,6 +60,7 @@ export const gatewayContract = contract({
     bucketsRead: ["dv_tokens", "dv_idempotency", "dv_nodes"],
     bucketsWrite: ["dv_tokens", "dv_idempotency"],
     streamsRead: ["DV_EVENTS"],
+    streamsWatched: ["DV_OPS", "DV_AUDIT"],
     telemetry: true,
     census: true,
   },

@@ -31,6 +31,7 @@ export interface Column {
 export interface CliSpec {
   /** Plural noun (`nodes`); the singular is accepted as an alias. A noun without verb is a command of its own. */
   readonly noun: string;
+  /** One word, or two (`service restart`). */
   readonly verb?: string;
   /** Input fields that are given as positional words, in this order. */
   readonly args?: readonly string[];
@@ -56,6 +57,18 @@ export interface CliSpec {
   };
 }
 
+/** What makes an operation durable: run by the engine of `shared/operation`, with plan, log, undo and audit (DESIGN.md 6). */
+export interface DurableSpec {
+  /** Version of the definition. An instance that does not know an operation's version leaves it to one that does. */
+  readonly version: number;
+  /** Input field that selects nodes, when it touches nodes. */
+  readonly targets: string | null;
+  /** Most targets that one operation may touch in each failure domain (zone; nodes without one share a domain). */
+  readonly mostPerDomain?: number;
+  /** Whether commands ask on a terminal although one target is touched. Without a terminal such a command runs as typed. */
+  readonly asks?: boolean;
+}
+
 /** The declaration of an operation (STYLE.md B4). */
 export interface OperationSpec<
   I extends z.ZodObject = z.ZodObject,
@@ -77,6 +90,8 @@ export interface OperationSpec<
   readonly errors: readonly ErrorCode[];
   readonly http: { readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE"; readonly path: string } | null;
   readonly cli: CliSpec | null;
+  /** Present on durable operations; `durable()` declares them. */
+  readonly durable?: DurableSpec;
 }
 
 /** The declaration of an event. The key in the contract is `<entity>.<fact>`. */
@@ -100,6 +115,12 @@ export interface Uses {
   readonly bucketsRead?: readonly string[];
   readonly bucketsWrite?: readonly string[];
   readonly streamsRead?: readonly string[];
+  /** Streams whose state alone it asks for, to know whether they take writes. */
+  readonly streamsWatched?: readonly string[];
+  /** Streams that it appends to by compare-and-set. */
+  readonly streamsWrite?: readonly string[];
+  /** Services whose node part it gives orders: signed commands and plain reads. Nodes check this right themselves (RULES.md 11). */
+  readonly commands?: readonly string[];
   readonly telemetry?: boolean;
   /** May ask for the list of services and their statistics (`$SRV`). */
   readonly census?: boolean;

@@ -143,7 +143,15 @@ export type Heartbeat = z.output<typeof Heartbeat>;
 
 export const nodeAgentContract = contract({
   service: "node-agent",
-  summary: "Facts, metrics and health of the host it runs on.",
+  summary: "Facts, metrics and health of the host it runs on. Its core part runs operations on hosts.",
+  uses: {
+    calls: ["discovery"],
+    commands: ["host"],
+    streamsRead: ["DV_OPS", "DV_EVENTS"],
+    streamsWrite: ["DV_OPS"],
+    bucketsRead: ["dv_nodes", "dv_leases", "dv_locks", "dv_maintenance", "dv_operations"],
+    bucketsWrite: ["dv_leases", "dv_locks", "dv_maintenance", "dv_operations"],
+  },
   operations: {
     getFacts: operation({
       summary: "Show what hosts are: system, hardware, disks, networks, tool versions.",

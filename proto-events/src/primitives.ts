@@ -50,3 +50,24 @@ export const Version = z.string().max(64).describe("Version of the node's DebVis
 
 /** Who did something: a token id, a user, or `system`. */
 export const Actor = z.string().min(1).max(200).describe("Who did it.");
+
+/** Operation id: `op-` and 13 characters of lower-case base32 (65 bits), made once by whoever submits it. */
+export const OperationId = z
+  .string()
+  .regex(/^op-[a-z2-7]{13}$/, "an operation id is op- and 13 characters of lower-case base32")
+  .describe("Operation id.");
+export type OperationId = z.output<typeof OperationId>;
+
+/** A span of time as people write it. */
+export const Duration = z
+  .string()
+  .regex(/^\d+(ms|s|m|h|d)?$/, "a time such as 90s, 10m, 2h or 7d; a bare number is seconds")
+  .describe("A time such as 90s, 10m, 2h or 7d.");
+export type Duration = z.output<typeof Duration>;
+
+/** SHA-256 in lower-case hexadecimal. */
+export const Sha256 = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .describe("SHA-256, hexadecimal.");
+export type Sha256 = z.output<typeof Sha256>;

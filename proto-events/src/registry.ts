@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every contract of the system, in one list. Gateway, CLI, permissions and reference are made by walking it. */
+import { auditContract } from "./audit.ts";
 import { clusterContract } from "./cluster.ts";
 import { discoveryContract } from "./discovery.ts";
 import { gatewayContract } from "./gateway.ts";
+import { hostContract } from "./host.ts";
 import { type Contract, type EventSpec, type OperationSpec, wireName } from "./kit.ts";
+import { maintenanceContract } from "./maintenance.ts";
 import { nodeAgentContract } from "./node-agent.ts";
+import { operationContract } from "./operation.ts";
 
-export const CONTRACTS: readonly Contract[] = [clusterContract, discoveryContract, gatewayContract, nodeAgentContract];
+export const CONTRACTS: readonly Contract[] = [
+  auditContract,
+  clusterContract,
+  discoveryContract,
+  gatewayContract,
+  hostContract,
+  maintenanceContract,
+  nodeAgentContract,
+  operationContract,
+];
 
 /** The contracts that a service implements: its own, and those that say so. */
 export function contractsOf(service: string, contracts: readonly Contract[] = CONTRACTS): readonly Contract[] {

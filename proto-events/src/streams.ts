@@ -41,6 +41,33 @@ export const STREAMS = {
     discard: "old",
     duplicateWindowMs: 120_000,
   },
+  DV_OPS: {
+    summary: "The log of every operation, kept 30 days; the engine's only memory.",
+    subjects: [SUBJECT_FILTERS.allOperations],
+    maxAgeMs: 30 * DAY_MS,
+    maxBytes: 1024 * MIB,
+    maxMessageBytes: MIB,
+    discard: "new",
+    duplicateWindowMs: 120_000,
+  },
+  DV_AUDIT: {
+    summary: "The audit trail: append-only, one subject for each emitter.",
+    subjects: [SUBJECT_FILTERS.allAudit],
+    maxAgeMs: 0,
+    maxBytes: 2048 * MIB,
+    maxMessageBytes: 64 * 1024,
+    discard: "new",
+    duplicateWindowMs: 120_000,
+  },
+  DV_SEALS: {
+    summary: "Signed and cosigned checkpoints of the audit trail.",
+    subjects: [SUBJECT_FILTERS.allSeals],
+    maxAgeMs: 0,
+    maxBytes: 256 * MIB,
+    maxMessageBytes: 64 * 1024,
+    discard: "new",
+    duplicateWindowMs: 120_000,
+  },
 } as const satisfies Record<string, StreamSpec>;
 
 /** Buckets by name. */
@@ -53,6 +80,27 @@ export const BUCKETS = {
     maxAgeMs: 0,
   },
   dv_leases: { summary: "Leases of single-writer jobs.", history: 1, maxBytes: 4 * MIB, ttl: true, maxAgeMs: 0 },
+  dv_locks: {
+    summary: "Locks of operations, and those that wait for them.",
+    history: 1,
+    maxBytes: 32 * MIB,
+    ttl: true,
+    maxAgeMs: 0,
+  },
+  dv_maintenance: {
+    summary: "Nodes in maintenance, and the cluster when all of it is.",
+    history: 4,
+    maxBytes: 4 * MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
+  dv_operations: {
+    summary: "How far the operation log has been published as events.",
+    history: 1,
+    maxBytes: MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
   dv_tokens: { summary: "API keys, hashed.", history: 1, maxBytes: 16 * MIB, ttl: false, maxAgeMs: 0 },
   dv_idempotency: {
     summary: "Answers of requests by Idempotency-Key, kept 24 hours.",
@@ -63,3 +111,4 @@ export const BUCKETS = {
   },
 } as const satisfies Record<string, BucketSpec>;
 export type BucketName = keyof typeof BUCKETS;
+export type StreamName = keyof typeof STREAMS;

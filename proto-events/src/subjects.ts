@@ -45,12 +45,25 @@ export function auditSubject(origin: string): string {
   return `dv.audit.${token(origin)}`;
 }
 
+/** Subject of an operation's log: `dv.op.<operation id>`. @throws TypeError */
+export function operationSubject(operation: string): string {
+  return `dv.op.${token(operation)}`;
+}
+
+/** Subject of the checkpoints that one sealer of the audit trail signs: `dv.seal.<origin>`. @throws TypeError */
+export function sealSubject(origin: string): string {
+  return `dv.seal.${token(origin)}`;
+}
+
 /** Wildcards for permissions, account imports and streams. A filter never reaches a subject of another kind. */
 export const SUBJECT_FILTERS = {
   allRpc: "dv.rpc.>",
   allEvents: "dv.evt.>",
   allTelemetry: "dv.tel.>",
   allAudit: "dv.audit.*",
+  allOperations: "dv.op.*",
+  allSeals: "dv.seal.*",
+  rpcOfServiceEverywhere: (service: string) => `dv.rpc.*.${token(service)}.>`,
   rpcOf: (target: string) => `dv.rpc.${token(target)}.>`,
   rpcOfService: (target: string, service: string) => `dv.rpc.${token(target)}.${token(service)}.>`,
   eventsOf: (origin: string) => `dv.evt.${token(origin)}.>`,

@@ -7,8 +7,8 @@
 import type { NodeEntry } from "@debvisor/proto-events/discovery";
 import type { Bucket, BucketChange, Closable } from "@debvisor/shared/bus/bus";
 import { DvError } from "@debvisor/shared/errors";
+import { parseSelection, selectNodes } from "@debvisor/shared/node-selection";
 import { digestOf } from "./model/census.ts";
-import { parseSelection, selectNodes } from "./model/selection.ts";
 
 /** A target of a fan-out. */
 export interface Target {

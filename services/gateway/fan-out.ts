@@ -4,16 +4,9 @@
  * send anything, and they are put into the reply as they came.
  */
 import type { RegisteredOperation } from "@debvisor/proto-events/registry";
-import type { Bus, TargetAnswer } from "@debvisor/shared/bus/bus";
+import type { Bus, CallOptions, TargetAnswer } from "@debvisor/shared/bus/bus";
 import type { NodeDirectory, TargetSet } from "./directory.ts";
 import { CensusCount, type ResultLine, resultJson } from "./model/census.ts";
-
-/** Options that go with every request of a fan-out. */
-export interface FanOutOptions {
-  readonly requestId: string;
-  readonly actor: string;
-  readonly traceparent: string;
-}
 
 /** A fan-out under way. */
 export interface FanOut {
@@ -30,7 +23,7 @@ export function startFanOut(
   operation: RegisteredOperation,
   selection: string,
   input: unknown,
-  options: FanOutOptions,
+  options: CallOptions,
 ): FanOut {
   const targets = deps.directory.select(selection);
   const census = new CensusCount(targets.total, targets.digest);

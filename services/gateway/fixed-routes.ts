@@ -56,7 +56,12 @@ export function addFixedRoutes(app: FastifyInstance, deps: FixedRouteDeps): void
 
 /** A collector on the same machine needs no key; from elsewhere the permission counts. */
 function addMetrics(app: FastifyInstance, deps: FixedRouteDeps): void {
-  const policy = { permission: METRICS_PERMISSION, rateClass: "read", operation: "gateway.metrics" } as const;
+  const policy = {
+    permission: METRICS_PERMISSION,
+    rateClass: "read",
+    operation: "gateway.metrics",
+    audit: "none",
+  } as const;
   const guard = createGuard(deps, policy, deps.metrics.route("GET", "/metrics"));
   app.route({
     method: "GET",

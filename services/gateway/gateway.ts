@@ -5,11 +5,13 @@ import { EVENTS_PERMISSION, gatewayContract } from "@debvisor/proto-events/gatew
 import { contract } from "@debvisor/proto-events/kit";
 import { allOperations, CONTRACTS } from "@debvisor/proto-events/registry";
 import { CORE } from "@debvisor/proto-events/subjects";
+import { openEmitter } from "@debvisor/shared/audit/emitter";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { causeChain, type DvError } from "@debvisor/shared/errors";
 import type { ServiceContext } from "@debvisor/shared/service";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { FailureReporter } from "./auth/failures.ts";
+import { AuditTrail } from "./audit-trail.ts";
+import { AUDIT_WINDOW, FailureReporter } from "./auth/failures.ts";
 import { allGrants } from "./auth/principal.ts";
 import { TokenRecord } from "./auth/token-record.ts";
 import { TokenStore } from "./auth/tokens.ts";
@@ -23,10 +25,11 @@ import { createGuard } from "./guard.ts";
 import { IdempotencyRecord, IdempotencyStore } from "./idempotency.ts";
 import { InstanceCensus } from "./instances.ts";
 import { Limiter } from "./limiter.ts";
+import { addSources } from "./metric-sources.ts";
 import { Metrics } from "./metrics.ts";
-import { record } from "./mutation.ts";
 import { ownHandlers } from "./operations/handlers.ts";
 import { Outbox } from "./outbox.ts";
+import { recordProblem } from "./refusal.ts";
 import { addOperationRoutes, callOf } from "./routes.ts";
 import { createServer } from "./server.ts";
 import { Starter } from "./starter.ts";
@@ -40,8 +43,8 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
-/** Streams that changes through the gateway end up in, besides the one that is probed by writing. */
-const WRITTEN_STREAMS = ["DV_EVENTS", "KV_dv_tokens", "KV_dv_nodes"];
+/** Streams that changes through the gateway end up in, its own or those of the services behind it, besides the one that is probed by writing. */
+const WRITTEN_STREAMS = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "KV_dv_tokens", "KV_dv_nodes"];
 
 type Context = ServiceContext<GatewayConfig>;
 type Parts = ReturnType<typeof createParts>;
@@ -66,7 +69,7 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
   const stop = async () => {
     starter.stop();
     parts.streams.stop();
-    parts.failures.flush();
+    for (const reporter of parts.failures) reporter.flush();
     const closing = app.close();
     await Promise.all([
       parts.hub.stop(),
@@ -74,6 +77,7 @@ export async function startGateway(context: Context, bus: Bus): Promise<Gateway>
       parts.directory.stop(),
       parts.writes.stop(),
       parts.outbox.flush(1_500),
+      parts.trail.flush(1_500),
       ...starter.opened.map((open) => open.stop()),
     ]);
     await closing;
@@ -86,7 +90,11 @@ function createParts(context: Context, bus: Bus) {
   const metrics = new Metrics();
   const outbox = new Outbox(bus, log);
   const tokens = new TokenStore({ clock, log, grants: allGrants(allOperations()) });
-  const failures = new FailureReporter((report) => outbox.publish("auth.failed", report, { subject: report.source }));
+  const trail = new AuditTrail({ clock, log, emitter: openEmitter({ bus, boot: node.bootId, clock, log }) });
+  const failures = [
+    new FailureReporter((report) => outbox.publish("auth.failed", report, { subject: report.source })),
+    new FailureReporter((report) => trail.refuseSignIn(report), AUDIT_WINDOW),
+  ];
   const limiter = new Limiter(config.rates, clock);
   limiter.onLimited = (principal, rateClass, limit) =>
     outbox.publish("caller.limited", { principal, rateClass, limit }, { subject: principal });
@@ -117,11 +125,12 @@ function createParts(context: Context, bus: Bus) {
     cluster: node.cluster,
     version: node.version,
   });
-  addSources(bus, metrics, { outbox, directory, hub, streams });
+  addSources(bus, metrics, { outbox, trail, directory, hub, streams });
   return {
     tracing,
     metrics,
     outbox,
+    trail,
     tokens,
     failures,
     limiter,
@@ -133,35 +142,6 @@ function createParts(context: Context, bus: Bus) {
     own,
     writes,
   };
-}
-
-/** Figures that are read when somebody asks for them. */
-function addSources(
-  bus: Bus,
-  metrics: Metrics,
-  {
-    outbox,
-    directory,
-    hub,
-    streams,
-  }: { outbox: Outbox; directory: NodeDirectory; hub: EventHub; streams: EventStreams },
-): void {
-  metrics.addSources({
-    debvisor_event_streams: { help: "Open event streams.", read: () => streams.counts.open },
-    debvisor_event_streams_cut: {
-      help: "Event streams that were cut because their reader was slow.",
-      read: () => streams.counts.cut,
-    },
-    debvisor_telemetry_dropped: {
-      help: "Telemetry frames that were not relayed because a reader was behind.",
-      read: () => streams.counts.telemetryDropped,
-    },
-    debvisor_event_seq: { help: "Sequence of the last event read.", read: () => hub.lastSeq },
-    debvisor_events_malformed: { help: "Stored messages that were no events.", read: () => hub.malformed },
-    debvisor_outbox_lost: { help: "Events of the gateway that could not be published.", read: () => outbox.lost },
-    debvisor_bus_reconnects: { help: "Reconnects to the message bus.", read: () => bus.reconnects },
-    debvisor_nodes: { help: "Registered nodes.", read: () => directory.list().length },
-  });
 }
 
 /** What has to come from the bus, each tried until it succeeds. */
@@ -248,18 +228,19 @@ async function createApp(
     onProblem: (request, error) => {
       if (error.kind === "internal") onInternal(request, error);
       request.call?.span.end({ "http.response.status_code": error.httpStatus }, error.code);
-      const { policy } = request.routeOptions.config;
-      const operation = policy && "operation" in policy ? operations.get(policy.operation) : undefined;
-      if (request.call && operation && operation.spec.effect !== "read") {
-        record(parts.outbox, operation, request, null, { status: error.httpStatus, code: error.code, replayed: false });
-      }
+      recordProblem(parts, operations, request, error);
     },
   });
   for (const { spec } of addOperationRoutes(app, { ...parts, bus, own: parts.own as never, onInternal }))
     if (spec.http) paths.add(spec.http.method, spec.http.path);
   for (const path of FIXED_PATHS) paths.add("GET", path);
   addFixedRoutes(app, { ...parts, version: node.version, ready });
-  const policy = { permission: EVENTS_PERMISSION, rateClass: "read", operation: "gateway.events" } as const;
+  const policy = {
+    permission: EVENTS_PERMISSION,
+    rateClass: "read",
+    operation: "gateway.events",
+    audit: "none",
+  } as const;
   const onRequest = createGuard(parts, policy, parts.metrics.route("GET", "/v1/events"));
   addEventRoute(app, {
     ...parts,

@@ -13,7 +13,8 @@ import type { RoutePolicy } from "./server.ts";
 
 export interface GuardDeps {
   readonly tokens: TokenStore;
-  readonly failures: FailureReporter;
+  /** Failed sign-ins, as events and in the audit trail. */
+  readonly failures: readonly FailureReporter[];
   readonly limiter: Limiter;
   readonly outbox: Outbox;
   readonly tracing: Tracing;
@@ -64,7 +65,7 @@ function refuseCredential(
     return new DvError("UNAVAILABLE", "The gateway has not loaded the keys yet; try again in a moment.");
   const source = request.ip;
   const [path = "/"] = request.url.split("?");
-  failures.report(source, path.slice(0, 200), cause);
+  for (const reporter of failures) reporter.report(source, path.slice(0, 200), cause);
   const waitMs = limiter.take(`address ${source}`, "failure");
   return waitMs > 0
     ? rateLimited("Too many requests without a valid key from this address.", waitMs)

@@ -44,6 +44,7 @@ export interface KeyedRequest {
   readonly credential: string;
   readonly operation: string;
   readonly idempotent: boolean;
+  readonly durable: boolean;
   readonly timeoutMs: number;
   readonly method: string;
   readonly path: string;
@@ -110,7 +111,8 @@ export class IdempotencyStore {
     }
     const entry = await bucket.get(kvKey);
     if (!entry) throw inProgress();
-    const stored = { ...entry.value, startedAtMs: Date.parse(entry.value.startedAt) };
+    const { startedAt, sealed } = entry.value;
+    const stored = { ...entry.value, startedAtMs: Date.parse(startedAt), answered: sealed !== null };
     switch (judgeRepeat(stored, { ...request, fingerprint: record.fingerprint }, this.#clock.now())) {
       case "replay":
         return { answer: unseal(entry.value, kvKey, request.credential) };

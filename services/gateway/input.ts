@@ -11,6 +11,8 @@ export interface InputParts {
   readonly params: unknown;
   readonly query: unknown;
   readonly body: unknown;
+  /** Fields that came as headers. */
+  readonly headers?: Readonly<Record<string, unknown>>;
 }
 
 /** Checked input, and the selection of nodes where the operation is a fan-out. */
@@ -38,7 +40,7 @@ export function inputReader({ spec }: RegisteredOperation): (parts: InputParts) 
 }
 
 /** One record of all fields. The same field in two places is refused: which of them counts is not for us to guess. */
-function merge({ params, query, body }: InputParts): Record<string, unknown> {
+function merge({ params, query, body, headers = {} }: InputParts): Record<string, unknown> {
   const fields: Record<string, unknown> = { ...(query as Record<string, unknown>) };
   if (body !== undefined && body !== null) {
     if (typeof body !== "object" || Array.isArray(body))
@@ -46,6 +48,7 @@ function merge({ params, query, body }: InputParts): Record<string, unknown> {
     add(fields, body as Record<string, unknown>, "body");
   }
   add(fields, params as Record<string, unknown>, "path");
+  add(fields, headers, "header If-Match");
   return fields;
 }
 

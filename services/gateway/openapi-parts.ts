@@ -36,6 +36,38 @@ export function parameter(name: string, where: string, required: boolean, { desc
   };
 }
 
+/** What an entity tag in If-Match stands for, by how the route honours it. */
+const CONDITIONS: Readonly<Record<"plan" | "revision" | "object", string>> = {
+  plan: "Digest of the plan that was looked at, as mode=plan answers it in ETag; 412 when the world has moved since.",
+  revision: "ETag of the operation; 412 when it is at another revision.",
+  object: "ETag of the object, read before; 412 when it has changed since.",
+};
+
+/** Parameters in headers. */
+export function headerParameters(route: {
+  readonly keyed: boolean;
+  readonly condition: "plan" | "revision" | "object" | "none";
+  readonly cacheable: boolean;
+}): Json[] {
+  const text = (name: string, required: boolean, description: string, more: Json = {}) =>
+    parameter(name, "header", required, { type: "string", ...more, description });
+  return [
+    ...(route.keyed
+      ? [
+          text("Idempotency-Key", true, "Random value; a repeat with the same one gets the first answer.", {
+            minLength: 1,
+            maxLength: 255,
+          }),
+          text("Dv-User", false, "Who typed it, in the client's own words; recorded, and not checked."),
+        ]
+      : []),
+    ...(route.condition === "none" ? [] : [text("If-Match", false, CONDITIONS[route.condition])]),
+    ...(route.cacheable
+      ? [text("If-None-Match", false, "ETag of an earlier answer; 304 without a body when it still holds.")]
+      : []),
+  ];
+}
+
 const PROBLEM = {
   description: "Any other status: a problem document.",
   content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },

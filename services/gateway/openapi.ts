@@ -9,9 +9,10 @@ import { roleOf } from "@debvisor/proto-events/kit";
 import { NodeSelection } from "@debvisor/proto-events/primitives";
 import { allOperations, CONTRACTS, type RegisteredOperation } from "@debvisor/proto-events/registry";
 import { Census, EventFrame, fanOut, Problem, targetResult } from "@debvisor/proto-events/replies";
+import { conditionKindOf } from "./condition.ts";
 import { successStatus } from "./mutation.ts";
 import { BODY_EXAMPLES, PROBLEM_EXAMPLE } from "./openapi-examples.ts";
-import { fixedPaths, type Json, parameter, schemaOf } from "./openapi-parts.ts";
+import { fixedPaths, headerParameters, type Json, parameter, schemaOf } from "./openapi-parts.ts";
 
 const HEADERS = {
   "X-Request-Id": {
@@ -80,13 +81,14 @@ function describe(operation: RegisteredOperation): Json {
         }
       : {}),
     responses: {
-      [successStatus(operation)]: success(operation),
+      ...successes(operation),
       ...(isCacheable(operation) ? { 304: { description: "Unchanged since the ETag that was sent." } } : {}),
       ...failures(operation),
     },
     "x-permission": spec.permission,
     "x-effect": spec.effect,
     "x-idempotent": spec.idempotent,
+    ...(spec.durable ? { "x-durable": spec.durable } : {}),
   };
 }
 
@@ -103,7 +105,8 @@ function pathFields(path: string): ReadonlySet<string> {
   return new Set([...path.matchAll(/\{([^}]+)\}/g)].map(([, field]) => field ?? ""));
 }
 
-function parameters({ spec }: RegisteredOperation): Json[] {
+function parameters(operation: RegisteredOperation): Json[] {
+  const { spec } = operation;
   const { properties = {}, required = [] } = schemaOf(spec.input, "input") as {
     properties?: Record<string, Json>;
     required?: string[];
@@ -115,27 +118,14 @@ function parameters({ spec }: RegisteredOperation): Json[] {
     return inQuery ? [parameter(name, "query", required.includes(name), schema)] : [];
   });
   const nodes = spec.scope === "node" ? [parameter("nodes", "query", true, schemaOf(NodeSelection, "input"))] : [];
-  const key =
-    spec.effect === "read"
-      ? []
-      : [
-          parameter("Idempotency-Key", "header", true, {
-            type: "string",
-            minLength: 1,
-            maxLength: 255,
-            description: "Random value; a repeat with the same one gets the first answer.",
-          }),
-        ];
-  const etag =
-    spec.scope === "core" && spec.effect === "read" && inQuery
-      ? [
-          parameter("If-None-Match", "header", false, {
-            type: "string",
-            description: "ETag of an earlier answer; 304 without a body when it still holds.",
-          }),
-        ]
-      : [];
-  return [...fields, ...nodes, ...key, ...etag];
+  // The body may hold it as well; a link or a shell loop finds it easier here.
+  const mode = spec.durable && properties["mode"] ? [parameter("mode", "query", false, properties["mode"])] : [];
+  const headers = headerParameters({
+    keyed: spec.effect !== "read",
+    condition: conditionKindOf(operation, allOperations()).kind,
+    cacheable: isCacheable(operation),
+  });
+  return [...fields, ...mode, ...nodes, ...headers];
 }
 
 function bodySchema({ spec }: RegisteredOperation): Json | undefined {
@@ -148,10 +138,33 @@ function bodySchema({ spec }: RegisteredOperation): Json | undefined {
   return { ...schema, properties, ...(required.length > 0 ? { required } : { required: undefined }) };
 }
 
+/** Durable operations answer 202 when they are to be applied, and 200 to a check or plan. */
+function successes(operation: RegisteredOperation): Json {
+  const one = success(operation);
+  if (!operation.spec.durable) return { [successStatus(operation)]: one };
+  const headers = one["headers"] as Json;
+  return {
+    200: {
+      ...one,
+      description: "What would happen (mode=check, mode=plan). No record of it is kept.",
+      headers: { ...headers, ETag: { description: "Digest of the plan, for If-Match.", schema: { type: "string" } } },
+    },
+    202: {
+      ...one,
+      description: "The operation was accepted, or has ended already.",
+      headers: {
+        ...headers,
+        Location: { description: "Where the operation is: /v1/operations/<id>.", schema: { type: "string" } },
+      },
+    },
+  };
+}
+
 function success(operation: RegisteredOperation): Json {
   const { output, scope, summary, effect } = operation.spec;
   const headers: Json = { ...HEADERS };
-  if (isCacheable(operation)) headers["ETag"] = { description: "Strong hash of the body.", schema: { type: "string" } };
+  if (isCacheable(operation))
+    headers["ETag"] = { description: "Entity tag, for If-None-Match and If-Match.", schema: { type: "string" } };
   if (effect !== "read")
     headers["Idempotent-Replayed"] = {
       description: "true on a repeat that got the stored answer.",
@@ -174,9 +187,12 @@ function success(operation: RegisteredOperation): Json {
 }
 
 /** Codes that a request can end with before or while it reaches the service. */
-function codesOf({ spec }: RegisteredOperation): readonly ErrorCode[] {
+function codesOf(operation: RegisteredOperation): readonly ErrorCode[] {
+  const { spec } = operation;
   const keyed: readonly ErrorCode[] =
-    spec.effect === "read" ? [] : ["IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_IN_PROGRESS"];
+    spec.effect === "read"
+      ? []
+      : ["IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_IN_PROGRESS", "AUDIT_UNAVAILABLE"];
   const selection: readonly ErrorCode[] = spec.scope === "node" ? ["NODE_NOT_FOUND"] : [];
   return [
     ...new Set([...(Object.keys(GENERAL_ERROR_CODES) as ErrorCode[]), ...keyed, ...selection, ...spec.errors]),
@@ -190,6 +206,8 @@ function failures(operation: RegisteredOperation): Json {
       code === "RATE_LIMITED" ? 429 : code === "REQUEST_TOO_LARGE" ? 413 : ERROR_KINDS[ERROR_CODES[code].kind].http;
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
+  const { kind } = conditionKindOf(operation, allOperations());
+  if (kind !== "none") byStatus.set(412, [...(byStatus.get(412) ?? []), kind === "plan" ? "PLAN_STALE" : "CONFLICT"]);
   return {
     ...Object.fromEntries([...byStatus].map(([status, codes]) => [status, failure(status, codes)])),
     default: OTHER,
@@ -204,9 +222,14 @@ const OTHER = {
 };
 
 /** Headers that a status brings along. */
+const RETRY_AFTER = {
+  "Retry-After": { description: "Seconds until the next try.", schema: { type: "integer", minimum: 1 } },
+};
 const FAILURE_HEADERS: Readonly<Record<number, Json>> = {
   401: { "WWW-Authenticate": { description: "Bearer.", schema: { type: "string" } } },
-  429: { "Retry-After": { description: "Seconds until the next try.", schema: { type: "integer", minimum: 1 } } },
+  423: RETRY_AFTER,
+  429: RETRY_AFTER,
+  503: RETRY_AFTER,
 };
 
 function failure(status: number, codes: readonly ErrorCode[]): Json {

@@ -4,7 +4,7 @@
  * the exceptions that HTTP itself decides before an operation is reached: 405, 408, 413, 414, 415, 431, and 429, which
  * tells every HTTP client to come back later where 423 would not.
  */
-import { errorEntry } from "@debvisor/proto-events/errors";
+import { type ErrorCode, errorEntry } from "@debvisor/proto-events/errors";
 import type { Problem } from "@debvisor/proto-events/replies";
 import { DvError } from "@debvisor/shared/errors";
 
@@ -25,6 +25,28 @@ export class HttpError extends DvError {
   override get httpStatus(): number {
     return this.status;
   }
+}
+
+/** A failed condition of the request's header If-Match (RFC 9110 §13.1.1): 412, whatever the kind of the code. */
+export function conditionFailed(error: DvError): HttpError {
+  return new HttpError(412, error);
+}
+
+/** Seconds after which a try may succeed, for what is busy or away for the moment. */
+const RETRY_AFTER: Readonly<Partial<Record<ErrorCode, number>>> = {
+  LOCK_HELD: 5,
+  IN_MAINTENANCE: 60,
+  IDEMPOTENCY_IN_PROGRESS: 1,
+  AUDIT_UNAVAILABLE: 5,
+};
+const RETRY_SOON = 2;
+
+/** Headers that an error's answer needs. */
+export function headersOf(error: DvError): Readonly<Record<string, string>> {
+  const own = error instanceof HttpError ? error.headers : {};
+  const { httpStatus } = error;
+  if ((httpStatus !== 423 && httpStatus !== 503) || "retry-after" in own) return own;
+  return { ...own, "retry-after": String(RETRY_AFTER[error.code] ?? RETRY_SOON) };
 }
 
 /** A refusal because of a rate, with the time after which to try again. */

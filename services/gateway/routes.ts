@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every operation that the contracts publish over HTTP becomes a route. There is no second list of them. */
-import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { allOperations, type RegisteredOperation } from "@debvisor/proto-events/registry";
 import { CORE } from "@debvisor/proto-events/subjects";
-import type { Bus } from "@debvisor/shared/bus/bus";
+import type { Bus, CallOptions } from "@debvisor/shared/bus/bus";
 import { DvError } from "@debvisor/shared/errors";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { userOf } from "./audit-attempt.ts";
+import { conditionKindOf } from "./condition.ts";
 import type { NodeDirectory } from "./directory.ts";
+import { namesEtag, quoted, type Tagger, taggerOf } from "./etag.ts";
 import { gather, startFanOut, stream } from "./fan-out.ts";
 import { createGuard, type GuardDeps } from "./guard.ts";
 import { type CheckedInput, inputReader } from "./input.ts";
 import type { Metrics } from "./metrics.ts";
 import { rateClassOf } from "./model/rate-limit.ts";
-import { createMutation, type MutationDeps } from "./mutation.ts";
+import { type Ask, createMutation, type MutationDeps } from "./mutation.ts";
 import type { OwnCall } from "./operations/handlers.ts";
-import type { Call } from "./server.ts";
+import type { AuditClass, Call } from "./server.ts";
 
 export interface RouteDeps extends GuardDeps, MutationDeps {
   readonly bus: Bus;
@@ -43,6 +45,7 @@ export function addOperationRoutes(app: FastifyInstance, deps: RouteDeps): reado
       permission,
       rateClass: rateClassOf(operation.name, effect),
       operation: `${operation.service}.${operation.name}`,
+      audit: auditClassOf(operation),
     };
     app.route({
       method: http.method,
@@ -55,21 +58,32 @@ export function addOperationRoutes(app: FastifyInstance, deps: RouteDeps): reado
   return operations;
 }
 
+function auditClassOf({ spec }: RegisteredOperation): AuditClass {
+  if (spec.effect === "read") return "none";
+  return spec.durable ? "engine" : "gateway";
+}
+
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown;
 
 function handlerOf(deps: RouteDeps, operation: RegisteredOperation): Handler {
   const read = inputReader(operation);
   if (operation.spec.scope === "node") return fanOutHandler(deps, operation, read);
   const ask = asker(deps, operation);
-  if (operation.spec.effect !== "read") return createMutation(deps, operation, read, ask);
-  const cacheable = operation.spec.http?.method === "GET";
+  if (operation.spec.effect !== "read") {
+    const condition = conditionKindOf(operation, allOperations());
+    const askReader = condition.kind === "object" ? asker(deps, condition.reader) : undefined;
+    return createMutation(deps, { operation, read, ask, condition, askReader });
+  }
+  const waits = isWait(operation);
+  const tag = operation.spec.http?.method === "GET" ? taggerOf(operation) : undefined;
   return (request, reply) => {
     const { input } = read({ params: request.params, query: request.query, body: request.body });
     // Promises by hand: an async handler costs another two turns of the queue for every request.
     ask(input, request, callOf(request)).then(
-      (json) => sendJson(request, reply, json, cacheable),
-      (error: unknown) => reply.send(error),
+      (json) => isGone(reply) || sendJson(request, reply, json, tag),
+      (error: unknown) => isGone(reply) || reply.send(error),
     );
+    if (waits) reply.raw.once("close", () => endSpan(request));
   };
 }
 
@@ -79,18 +93,18 @@ export function callOf(request: FastifyRequest): Call {
   return request.call;
 }
 
-type Ask = (input: unknown, request: FastifyRequest, call: Call) => Promise<string>;
+/** Time on top of what a caller wants to wait, until the gateway gives the service up. */
+const WAIT_SLACK_MS = 5_000;
 
 /** How an operation of scope `core` is answered: by its service on the bus, or here. Either way with the JSON text of the data. */
-function asker({ bus, own }: RouteDeps, { service, name, wire, spec }: RegisteredOperation): Ask {
-  const { timeoutMs } = spec;
+function asker({ bus, own }: RouteDeps, operation: RegisteredOperation): Ask {
+  const { service, name, wire } = operation;
   if (service !== "gateway") {
-    return (input, request, { principal, span }) =>
+    return (input, request, call, operationId) =>
       bus.requestRaw(CORE, service, wire, input, {
-        timeoutMs,
-        requestId: request.id,
-        actor: principal.id,
-        traceparent: span.traceparent,
+        ...callOptions(request, call),
+        timeoutMs: timeoutOf(operation, input),
+        operation: operationId,
       });
   }
   const handler = own[name];
@@ -99,23 +113,41 @@ function asker({ bus, own }: RouteDeps, { service, name, wire, spec }: Registere
     JSON.stringify(await handler(input as never, { principal, requestId: request.id, source: request.ip }));
 }
 
-function sendJson(request: FastifyRequest, reply: FastifyReply, json: string, cacheable: boolean): void {
+/** Who asks, from where and in which trace. */
+function callOptions(request: FastifyRequest, { principal, span }: Call): CallOptions {
+  return {
+    requestId: request.id,
+    actor: principal.id,
+    user: userOf(request),
+    source: request.ip,
+    traceparent: span.traceparent,
+  };
+}
+
+function isWait({ service, name }: RegisteredOperation): boolean {
+  return service === "operation" && name === "waitOperation";
+}
+
+/** Whether the caller has left: somebody who waits for an operation may well do so before it ends. */
+function isGone({ raw }: FastifyReply): boolean {
+  return raw.destroyed && !raw.writableFinished;
+}
+
+/** A wait takes as long as its caller wants; anything else as long as its contract says. */
+function timeoutOf(operation: RegisteredOperation, input: unknown): number {
+  if (!isWait(operation)) return operation.spec.timeoutMs;
+  return (input as { readonly seconds: number }).seconds * 1_000 + WAIT_SLACK_MS;
+}
+
+function sendJson(request: FastifyRequest, reply: FastifyReply, json: string, tag: Tagger | undefined): void {
   endSpan(request);
   reply.header("content-type", JSON_TYPE);
-  if (!cacheable) return void reply.send(json);
-  const etag = `"${createHash("sha256").update(json).digest("base64url")}"`;
+  if (!tag) return void reply.send(json);
+  const etag = quoted(tag(json));
   reply.header("etag", etag).header("cache-control", "private, no-cache");
   const known = request.headers["if-none-match"];
   if (known !== undefined && namesEtag(known, etag)) reply.code(304).send();
   else reply.send(json);
-}
-
-/** If-None-Match compares weakly (RFC 9110 §13.1.2), and proxies that compress make tags weak. */
-function namesEtag(header: string, etag: string): boolean {
-  return header.split(",").some((part) => {
-    const tag = part.trim();
-    return tag === "*" || tag === etag || tag === `W/${etag}`;
-  });
 }
 
 function fanOutHandler(deps: RouteDeps, operation: RegisteredOperation, read: ReturnType<typeof inputReader>): Handler {
@@ -127,8 +159,7 @@ function fanOutHandler(deps: RouteDeps, operation: RegisteredOperation, read: Re
   return (request, reply) => {
     const call = callOf(request);
     const checked: CheckedInput = read({ params: request.params, query: request.query, body: request.body });
-    const options = { requestId: request.id, actor: call.principal.id, traceparent: call.span.traceparent };
-    const fanOut = startFanOut(deps, operation, checked.nodes ?? "", checked.input, options);
+    const fanOut = startFanOut(deps, operation, checked.nodes ?? "", checked.input, callOptions(request, call));
     const count = () => {
       deps.metrics.countCensus(fanOut.census.result);
       endSpan(request);

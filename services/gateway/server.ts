@@ -19,12 +19,23 @@ import type { GatewayConfig } from "./config.ts";
 import type { RouteTimings } from "./metrics.ts";
 import { nestsDeeperThan } from "./model/json-depth.ts";
 import type { RateClass } from "./model/rate-limit.ts";
-import { HttpError, PROBLEM_TYPE, toHttpError, toProblem } from "./problem.ts";
+import { HttpError, headersOf, PROBLEM_TYPE, toHttpError, toProblem } from "./problem.ts";
 
-/** What a route declares: who may call it, and how its calls are counted. */
+/**
+ * Who writes a route's calls to the audit trail. `none`: reads, of which only denials are recorded; `gateway`: changes that it
+ * announces and concludes itself; `engine`: durable operations, of which the gateway records what does not reach the engine.
+ */
+export type AuditClass = "none" | "gateway" | "engine";
+
+/** What a route declares: who may call it, how its calls are counted and recorded (RULES.md 27). */
 export type RoutePolicy =
   | { readonly public: true }
-  | { readonly permission: string; readonly rateClass: RateClass; readonly operation: string };
+  | {
+      readonly permission: string;
+      readonly rateClass: RateClass;
+      readonly operation: string;
+      readonly audit: AuditClass;
+    };
 
 /** What the gateway knows of a request beyond what Fastify does. */
 export interface Call {
@@ -127,8 +138,10 @@ function readTls({ cert, key }: { readonly cert: string; readonly key: string })
 function addHooks(app: FastifyInstance, deps: ServerDeps): void {
   const { urlBytes } = deps.config.limits;
   app.addHook("onRoute", ({ url, method, config: routeConfig }) => {
-    if (!routeConfig?.policy)
-      throw new DvError("INTERNAL", `The route ${String(method)} ${url} declares no permission.`);
+    const policy = routeConfig?.policy;
+    if (!policy) throw new DvError("INTERNAL", `The route ${String(method)} ${url} declares no permission.`);
+    if (!("public" in policy) && !policy.audit)
+      throw new DvError("INTERNAL", `The route ${String(method)} ${url} declares no audit class.`);
   });
   app.addHook("onRequest", (request, reply, done) => {
     prepare(deps.config, request, reply);
@@ -188,7 +201,7 @@ function sendProblem(deps: ServerDeps, thrown: unknown, request: FastifyRequest,
   if (reply.sent) return;
   const [instance = "/"] = request.url.split("?");
   reply.code(error.httpStatus);
-  if (error instanceof HttpError) reply.headers(error.headers);
+  reply.headers(headersOf(error));
   if (error.httpStatus === 401) reply.header("www-authenticate", 'Bearer realm="debvisor"');
   reply.header("cache-control", "no-store");
   reply.type(PROBLEM_TYPE).send(JSON.stringify(toProblem(error, request.id, instance)));

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Everything that operations and loops read from the host, put together once from the drivers. */
+/** Everything that operations and loops read from the host or do to it, put together once from the drivers. */
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { type Clock, systemClock } from "@debvisor/shared/clock";
 import type { NodeIdentity } from "@debvisor/shared/service";
 import type { NodeAgentConfig } from "./config.ts";
 import { roomOf } from "./drivers/file-systems.ts";
 import { createHostFiles, type HostFiles } from "./drivers/host-files.ts";
+import { createHostFileWriter, type HostFileWriter } from "./drivers/host-files-write.ts";
+import { createLabSupervisor } from "./drivers/lab-supervisor.ts";
 import { locateNats } from "./drivers/nats-server.ts";
+import { createNoServiceManager } from "./drivers/no-service-manager.ts";
 import { createProcFs, type ProcFs } from "./drivers/proc-fs.ts";
 import { createSysFs, type SysFs } from "./drivers/sys-fs.ts";
+import { createSystemctl } from "./drivers/systemctl.ts";
 import { createToolVersions, type ToolVersions } from "./drivers/tool-versions.ts";
 import { type FileSystem, localMounts, type Mount, mountOf, type Room } from "./model/mounts.ts";
+import type { ServiceManager } from "./model/unit-state.ts";
 import { within } from "./reconcilers/repeat.ts";
 
 /** A local file system that does not answer within this time counts as hanging. */
@@ -39,6 +45,25 @@ export interface Host {
   rooms(): Promise<Rooms>;
   /** Room on the file systems that this node lives on: in the local cluster the one that its folder is on. */
   ownRooms(): Promise<Rooms>;
+}
+
+/** What operations do to the host by. */
+export interface HostControl {
+  readonly files: HostFileWriter;
+  readonly manager: ServiceManager;
+}
+
+/** Puts the drivers that change something together. Touches nothing. */
+export function createHostControl(
+  { root, stateDir }: Pick<NodeIdentity, "root" | "stateDir">,
+  { isLab, hasSystemd, proc }: Pick<Host, "isLab" | "hasSystemd" | "proc">,
+): HostControl {
+  const nodeDir = join(stateDir, "../..");
+  const boot = () => ({ bootId: proc.bootId(), startedAt: new Date(proc.bootTimeMs()).toISOString() });
+  return {
+    files: createHostFileWriter({ root, ownDir: nodeDir }),
+    manager: isLab ? createLabSupervisor(nodeDir) : hasSystemd ? createSystemctl(boot) : createNoServiceManager(boot),
+  };
 }
 
 /** Puts the drivers together for a node. Reads nothing but the name of process 1. */

@@ -43,6 +43,10 @@ export const Membership = z.strictObject({
   advertiseKey: z.base64(),
   /** `host:port` of the bus for clients, nearest first. */
   busServers: z.array(z.string()).min(1),
+  /** Public keys of whoever signs the users that may give this node orders. */
+  commandSigners: z.array(z.string()).min(1),
+  /** By which signatures of users of the bus are checked: the operator's public key, and the accounts that it signed. */
+  trust: z.strictObject({ operator: z.string(), accounts: z.strictObject({ core: z.string(), nodes: z.string() }) }),
   /** Present on server nodes. */
   server: z
     .strictObject({

@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import type { Uses } from "@debvisor/proto-events/kit";
 import { CONTRACTS } from "@debvisor/proto-events/registry";
 import type { z } from "zod";
+import type { Anchor } from "./audit/trust.ts";
 import { ensureStreams, openAdmin } from "./bus/admin.ts";
 import { type ConnectedBus, connectBus } from "./bus/connect.ts";
 import { bucketStream } from "./bus/permissions.ts";
@@ -32,6 +33,7 @@ const TRACING_STOP_MS = 500;
 /** A service that was started, with its connections. */
 interface Started {
   readonly name: string;
+  readonly startAgain: () => Promise<void>;
   readonly running: RunningService;
   readonly connections: readonly ConnectedBus[];
 }
@@ -42,7 +44,6 @@ export class ServiceHost {
   readonly #node: NodeFile;
   readonly #membership: Membership;
   readonly #log: Logger;
-  readonly #bootId = randomUUID();
   readonly #started: Started[] = [];
   readonly #process: string;
   #tracing: Promise<Tracing> | undefined;
@@ -84,26 +85,44 @@ export class ServiceHost {
       coreBus,
       ...(isServer && definition.administersStreams ? { connectAdmin: () => this.#connectAdmin(log) } : {}),
     };
-    if (context.connectAdmin) await untilReady(() => createStreams(context));
-    if (coreBus) await untilReady(() => coreBus.ready(streamsOf(definition)));
-    this.#started.push({ name: definition.name, running: await definition.start(context), connections });
+    let running: RunningService;
+    try {
+      if (context.connectAdmin) await untilReady(() => createStreams(context));
+      if (coreBus) await untilReady(() => coreBus.ready(streamsOf(definition)));
+      running = await definition.start(context);
+    } catch (error) {
+      // Whoever tries again must not leave a connection behind each time.
+      await Promise.all(connections.map((bus) => bus.close()));
+      throw error;
+    }
+    const startAgain = () => this.start(definition, flags);
+    this.#started.push({ name: definition.name, startAgain, running, connections });
     log.info("service started");
+  }
+
+  /** Ends one service and returns what starts it again, with its settings as they are then. @throws NOT_FOUND */
+  async end(name: string): Promise<() => Promise<void>> {
+    const at = this.#started.findIndex((started) => started.name === name);
+    const [started] = at < 0 ? [] : this.#started.splice(at, 1);
+    if (!started) throw new DvError("NOT_FOUND", `The service ${name} does not run in this process.`);
+    await this.#end(started);
+    return started.startAgain;
   }
 
   /** Drains everything. Resolves within about 4 s even when the bus is gone. */
   async stop(): Promise<void> {
-    await Promise.all(
-      this.#started.splice(0).map(async ({ name, running, connections }) => {
-        const inTime = await Promise.race([
-          running.stop().then(() => true),
-          systemClock.sleep(STOP_LIMIT_MS).then(() => false),
-        ]).catch(() => true);
-        if (!inTime) this.#log.warn({ service: name }, "the service did not stop in time");
-        await Promise.all(connections.map((bus) => bus.close()));
-      }),
-    );
+    await Promise.all(this.#started.splice(0).map((started) => this.#end(started)));
     const tracing = await this.#tracing;
     if (tracing) await Promise.race([tracing.stop().catch(() => undefined), systemClock.sleep(TRACING_STOP_MS)]);
+  }
+
+  async #end({ name, running, connections }: Started): Promise<void> {
+    const inTime = await Promise.race([
+      running.stop().then(() => true),
+      systemClock.sleep(STOP_LIMIT_MS).then(() => false),
+    ]).catch(() => true);
+    if (!inTime) this.#log.warn({ service: name }, "the service did not stop in time");
+    await Promise.all(connections.map((bus) => bus.close()));
   }
 
   #identity(service: string): ServiceContext["node"] {
@@ -115,11 +134,12 @@ export class ServiceHost {
       roles: this.#node.roles,
       cluster: this.#membership.cluster,
       version: VERSION,
-      bootId: this.#bootId,
+      bootId: randomUUID(),
       root: this.#node.root,
       stateDir,
       addresses: hostAddresses(this.#membership.server?.host),
       advertiseKey: Buffer.from(this.#membership.advertiseKey, "base64"),
+      trust: anchorOf(this.#membership),
     };
   }
 
@@ -155,6 +175,7 @@ export class ServiceHost {
       version: VERSION,
       log,
       patienceMs: BUS_PATIENCE_MS,
+      commandSigners: this.#membership.commandSigners,
     });
   }
 }
@@ -168,6 +189,8 @@ export async function runService<S extends z.ZodType>(definition: ServiceDefinit
     const host = new ServiceHost(dir, log, definition.name);
     const stopped = stopOnSignal(host, log);
     await host.start(definition, flags);
+    // A supervisor that opened a channel learns that the service answers now; systemd opens none.
+    process.send?.({ type: "started" }, () => undefined);
     await stopped;
   } catch (error) {
     const failure = toDvError(error);
@@ -211,6 +234,10 @@ function configFiles(dir: string, node: NodeFile, service: string): string[] {
   return [nodePaths(dir).presets(service), join(operators, `${service}.yaml`)];
 }
 
+function anchorOf({ trust: { operator, accounts } }: Membership): Anchor {
+  return { operator, accounts: [accounts.core, accounts.nodes] };
+}
+
 function usesOf(definition: ServiceDefinition): Uses | undefined {
   return CONTRACTS.find(({ service }) => service === definition.name)?.uses;
 }
@@ -233,7 +260,7 @@ async function createStreams(context: ServiceContext<unknown>): Promise<void> {
 /** Streams that must exist before the service starts. */
 function streamsOf(definition: ServiceDefinition): string[] {
   const uses = usesOf(definition);
-  return [...(uses?.streamsRead ?? []), ...(uses?.bucketsRead ?? []).map(bucketStream)];
+  return [...(uses?.streamsRead ?? []), ...(uses?.streamsWrite ?? []), ...(uses?.bucketsRead ?? []).map(bucketStream)];
 }
 
 /** After a restart of all servers the streams take some seconds to elect leaders. @throws BUS_UNAVAILABLE */

@@ -4,6 +4,7 @@
  * drain. Signals, connections, configuration and health are the runner's business (`service-runner.ts`), never a service's.
  */
 import type { z } from "zod";
+import type { Anchor } from "./audit/trust.ts";
 import type { Bus } from "./bus/bus.ts";
 import type { ConnectedBus } from "./bus/connect.ts";
 import type { Clock } from "./clock.ts";
@@ -19,7 +20,7 @@ export interface NodeIdentity {
   /** Cluster id, for display. */
   readonly cluster: string;
   readonly version: string;
-  /** New at every start of the node. */
+  /** New at every start of the service. */
   readonly bootId: string;
   /** The host's root: `/` on a real node, a folder in the local cluster (DESIGN.md 8a). File operations stay inside. */
   readonly root: string;
@@ -29,6 +30,8 @@ export interface NodeIdentity {
   readonly addresses: readonly string[];
   /** 32-byte key from which members derive the mDNS tag (DESIGN.md 7). */
   readonly advertiseKey: Uint8Array;
+  /** By which the cluster's signatures are checked. */
+  readonly trust: Anchor;
 }
 
 /** What a service is given. `core` is the connection of the core part, present on server nodes only. */

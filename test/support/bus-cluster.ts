@@ -16,6 +16,7 @@ import { type ConnectedBus, type ConnectOptions, connectBus } from "@debvisor/sh
 import {
   type Credential,
   type CredentialIssuer,
+  commandSigners,
   createIssuer,
   createTrustSeeds,
   type ServerTrust,
@@ -41,7 +42,7 @@ export async function startBusCluster(options: BusClusterOptions): Promise<BusCl
   const log = (): void => undefined;
   const binary = (await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log })).path;
   const seeds = createTrustSeeds();
-  const cluster = new BusCluster(binary, createIssuer(seeds), await serverTrust(seeds));
+  const cluster = new BusCluster(binary, createIssuer(seeds), await serverTrust(seeds), commandSigners(seeds));
   cluster.finishIsPromised = finishWithTest(cluster);
   try {
     await cluster.found();
@@ -79,6 +80,8 @@ export function randomNodeId(): string {
 export class BusCluster implements AsyncDisposable {
   readonly issuer: CredentialIssuer;
   readonly trust: ServerTrust;
+  /** Keys that nodes trust to sign who may command them. */
+  readonly commandSigners: readonly string[];
   /** Logger of every connection; it writes into the temporary folder. */
   readonly log: Logger;
   readonly dir = mkdtempSync(path.join(tmpdir(), "debvisor-bus-"));
@@ -90,8 +93,9 @@ export class BusCluster implements AsyncDisposable {
   /** Somebody calls `finish` after disposing. */
   finishIsPromised = false;
 
-  constructor(binary: string, issuer: CredentialIssuer, trust: ServerTrust) {
+  constructor(binary: string, issuer: CredentialIssuer, trust: ServerTrust, signers: readonly string[]) {
     this.#binary = binary;
+    this.commandSigners = signers;
     this.issuer = issuer;
     this.trust = trust;
     this.log = createLogger({ level: "debug", destination: path.join(this.dir, "connections.log") });
@@ -147,7 +151,14 @@ export class BusCluster implements AsyncDisposable {
   /** Connects a node. */
   async connectNode(id: string = randomNodeId(), options: Partial<ConnectOptions> = {}): Promise<ConnectedBus> {
     const credential = await this.issuer.forNode(id);
-    return this.connect({ credential, origin: id, node: { id, name: `node-${id}` }, ...options });
+    const { commandSigners: signers } = this;
+    return this.connect({
+      credential,
+      origin: id,
+      node: { id, name: `node-${id}` },
+      commandSigners: signers,
+      ...options,
+    });
   }
 
   /** Connects the stream administrator. */

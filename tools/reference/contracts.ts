@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A page per service: its operations with routes and fields, its events, its telemetry. */
-import { type Contract, type OperationSpec, roleOf, wireName } from "@debvisor/proto-events/kit";
+/** A page per service: its operations with routes and fields, its events, its telemetry; and one for durable operations. */
+import { fanOutOptions, Operation, operationOptions } from "@debvisor/proto-events/durable";
+import { type Contract, type DurableSpec, type OperationSpec, roleOf, wireName } from "@debvisor/proto-events/kit";
 import { CONTRACTS } from "@debvisor/proto-events/registry";
 import { CORE, rpcSubject } from "@debvisor/proto-events/subjects";
 import { z } from "zod";
@@ -76,18 +77,49 @@ function operationSection(service: string, name: string, spec: OperationSpec): s
     ["Permission", `\`${spec.permission}\`, role ${roleOf(spec)}`],
     ["Effect", `${spec.effect}${spec.idempotent ? ", idempotent" : ""}`],
     ["Time limit", `${spec.timeoutMs} ms`],
+    ...(spec.durable ? [["Durable", durableText(spec.durable)]] : []),
     ["Errors", spec.errors.length > 0 ? spec.errors.map((code) => `\`${code}\``).join(" ") : "the general ones"],
   ];
-  const inputs = fields(toSchema(spec.input, "input"));
-  const outputs = fields(toSchema(spec.output, "output"));
+  const inputs = fields(toSchema(spec.input, "input")).filter(({ name }) => !spec.durable || !isOption(name));
   return [
     `### ${name}`,
     spec.summary,
     table(["", ""], facts),
     ...(inputs.length > 0 ? ["Input:", fieldTable(inputs)] : ["Input: none."]),
-    "Output:",
-    fieldTable(outputs),
+    ...(spec.durable
+      ? ["Besides the [options](durable.md) of durable operations. Output: an [operation](durable.md#operation)."]
+      : ["Output:", fieldTable(fields(toSchema(spec.output, "output")))]),
   ].join("\n\n");
+}
+
+/** The page of what every durable operation takes and answers. */
+export function durablePage(): string {
+  const tableOf = (schema: z.ZodType, io: "input" | "output") => fieldTable(fields(toSchema(schema, io)));
+  return `${[
+    GENERATED,
+    "# Durable operations",
+    "Everything that changes something beyond the cluster's own records: checked, planned, applied, verified, and undone on request. `mode` says how far a request goes; mode apply answers 202 with a Location, the other two answer 200.",
+    "## Options",
+    tableOf(z.object(operationOptions), "input"),
+    "## Options of those that touch many nodes",
+    tableOf(z.object(fanOutOptions), "input"),
+    "## Operation",
+    tableOf(Operation, "output"),
+  ].join("\n\n")}\n`;
+}
+
+function isOption(name: string): boolean {
+  return Object.hasOwn(operationOptions, name) || Object.hasOwn(fanOutOptions, name);
+}
+
+function durableText({ version, mostPerDomain, asks }: DurableSpec): string {
+  return [
+    `version ${version} of its definition`,
+    ...(mostPerDomain === undefined
+      ? []
+      : [`touches at most ${mostPerDomain} of each failure domain without an override`]),
+    ...(asks ? ["commands ask on a terminal"] : []),
+  ].join("; ");
 }
 
 function fieldTable(list: readonly Field[]): string {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Words, flags and checked input. */
 import { describe, expect, it } from "vitest";
-import { booleanFlags, parseInput, readGlobals, resolveCommand, scan } from "./argv.ts";
+import { booleanFlags, parseInput, readGlobals, resolveCommand } from "./argv.ts";
 import { flagsOf, type Program, titleOf } from "./command.ts";
 import { dvctlProgram } from "./dvctl-program.ts";
 import { programs } from "./reference.ts";
+import { scan } from "./scan.ts";
 
 const dvctl = dvctlProgram();
 
@@ -77,7 +78,44 @@ describe("the command line", () => {
   });
 
   it.each([
+    [["nodes", "service", "restart", "n", "u"], "dvctl nodes service restart", { node: "n", unit: "u" }],
+    [["node", "service", "restart", "n", "u"], "dvctl nodes service restart", { node: "n", unit: "u" }],
+    [
+      ["nodes", "--check", "file", "remove", "/etc/x", "--nodes=a"],
+      "dvctl nodes file remove",
+      { path: "/etc/x", nodes: "a", check: true },
+    ],
+  ])("finds a verb of two words in %j", (argv, title, given) => {
+    expect(parse(argv)).toMatchObject({ title, given });
+  });
+
+  it.each([
+    ["alone, in front of a word", ["nodes", "reboot", "--wait", "n"], { nodes: "n", wait: "1h" }],
+    ["alone, before the words", ["--wait", "nodes", "reboot", "n"], { nodes: "n", wait: "1h" }],
+    ["with a value", ["nodes", "reboot", "n", "--wait=5m"], { nodes: "n", wait: "5m" }],
+    ["as a value's flag elsewhere", ["status", "--wait", "60"], { wait: "60" }],
+    ["as a value's flag elsewhere, before the words", ["--wait", "60", "status"], { wait: "60" }],
+    [
+      "as a value's flag elsewhere, between the words",
+      ["lab", "--wait", "60", "start", "n"],
+      { wait: "60", node: "n" },
+    ],
+  ])("takes --wait %s", (_, argv, given) => {
+    expect(parse(argv).given).toEqual(given);
+  });
+
+  it("needs no argument with --rollback and --status, but takes no word too many", () => {
+    expect(parse(["nodes", "service", "restart", "--rollback"]).given).toEqual({ rollback: "latest" });
+    expect(parse(["nodes", "file", "put", "--status=op-x"]).given).toEqual({ status: "op-x" });
+    expect(() => parse(["nodes", "service", "restart", "--rollback", "a", "b", "c"])).toThrowError("too many words");
+  });
+
+  it.each([
     ["an unknown noun", ["noodles"]],
+    ["half of a verb of two words", ["nodes", "service"]],
+    ["an unknown second word", ["nodes", "service", "frobnicate"]],
+    ["--mode and --plan of a durable operation", ["nodes", "reboot", "n", "--plan", "x"]],
+    ["a flag that may not stand alone", ["nodes", "list", "--rollback"]],
     ["an unknown verb", ["nodes", "frobnicate"]],
     ["an unknown flag", ["nodes", "list", "--nope"]],
     ["an unknown short flag", ["nodes", "list", "-x"]],

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * From words on the command line to a command and its checked input. Flags may stand before, between and after the words,
- * as `--flag value` or `--flag=value`; `--` ends them (REQUIREMENTS X-16). Commander wants a subcommand's flags behind its
- * name, so the words are found first and commander parses the one command that they name.
+ * From sorted words and flags (`scan.ts`) to a command and its checked input. Commander wants a subcommand's flags behind
+ * its name, so the words are found first and commander parses the one command that they name.
  */
 import { DvError } from "@debvisor/shared/errors";
 import { readText } from "@debvisor/shared/field";
@@ -20,56 +19,9 @@ import {
   titleOf,
   wordsOf,
 } from "./command.ts";
+import type { Scanned } from "./scan.ts";
 import { ConfirmFlag, GlobalFlags } from "./settings.ts";
 import { issueText, nearest } from "./wording.ts";
-
-/** A command line taken apart. */
-export interface Scanned {
-  /** Words before `--` that belong to no flag. */
-  readonly words: readonly string[];
-  /** Flags with their values, in the order given, as commander reads them. */
-  readonly flags: readonly string[];
-  /** Everything after `--`. */
-  readonly rest: readonly string[];
-}
-
-const SHORT_FLAGS: Readonly<Record<string, string>> = { "-h": "--help", "-V": "--version" };
-
-/** Sorts the command line into words and flags. @throws INVALID_ARGUMENT */
-export function scan(program: Program, argv: readonly string[]): Scanned {
-  const switches = booleanFlags(program);
-  const words: string[] = [];
-  const flags: string[] = [];
-  const queue = [...argv];
-  for (let word = queue.shift(); word !== undefined; word = queue.shift()) {
-    if (word === "--") return { words, flags, rest: queue };
-    const long = SHORT_FLAGS[word] ?? word;
-    if (/^-[A-Za-z]/.test(long)) throw usage(`unknown flag ${word}`);
-    if (long.startsWith("--")) flags.push(...scanFlag(long, switches, queue));
-    else words.push(word);
-  }
-  return { words, flags, rest: [] };
-}
-
-/* One flag as commander reads it; takes the value from the queue where the flag has one. */
-function scanFlag(word: string, switches: ReadonlyMap<string, boolean>, queue: string[]): readonly string[] {
-  const name = word.split("=", 1)[0] ?? word;
-  if (!switches.has(name)) throw usage(`unknown flag ${name}${nearest(name, [...switches.keys()])}`);
-  if (switches.get(name) === true) return booleanValue(name, word) ? [name] : [];
-  if (word.includes("=")) return [word];
-  const value = queue.shift();
-  if (value?.startsWith("--")) {
-    throw usage(`${name} needs a value, not the flag ${value}; write ${name}=${value} if it is one`);
-  }
-  return value === undefined ? [name] : [name, value];
-}
-
-function booleanValue(name: string, word: string): boolean {
-  if (!word.includes("=")) return true;
-  const value = readText({ type: "boolean", repeated: false }, word.slice(name.length + 1));
-  if (typeof value !== "boolean") throw usage(`${name} is a switch: true or false, not ${word.slice(name.length + 1)}`);
-  return value;
-}
 
 /** Every flag of the program, and whether it is a switch. A test keeps one name from being both. */
 export function booleanFlags(program: Program): ReadonlyMap<string, boolean> {
@@ -103,13 +55,32 @@ export function resolveCommand(program: Program, words: readonly string[]): Reso
         program.commands.map((command) => command.noun),
       )}; see ${program.name} --help`,
     );
-  const exact = ofNoun.find(({ verb }) => verb !== undefined && verb === second);
-  if (exact) return { command: exact, noun, words: words.slice(2) };
+  const exact = ofNoun.find((command) => command.verb !== undefined && startsWith(words.slice(1), command));
+  if (exact) return { command: exact, noun, words: words.slice(wordsOf(exact).length) };
   const bare = ofNoun.find(({ verb }) => verb === undefined);
   if (bare) return { command: bare, noun, words: words.slice(1) };
   if (second === undefined) return { command: undefined, noun, words: [] };
-  const verbs = ofNoun.map(({ verb }) => verb ?? "");
-  throw usage(`unknown verb ${second} of ${noun}${nearest(second, verbs)}; there are: ${verbs.join(", ")}`);
+  throw unknownVerb(noun, words, ofNoun);
+}
+
+function startsWith(words: readonly string[], command: CommandSpec): boolean {
+  const [, ...verb] = wordsOf(command);
+  return verb.every((word, i) => words[i] === word);
+}
+
+/* `nodes service` names a group of verbs: what is missing or wrong then is the second word. */
+function unknownVerb(noun: string, [, second = "", third]: readonly string[], ofNoun: readonly CommandSpec[]): DvError {
+  const verbs = ofNoun.map(({ verb = "" }) => verb);
+  const group = verbs.filter((verb) => verb.startsWith(`${second} `)).map((verb) => verb.slice(second.length + 1));
+  if (group.length > 0 && third === undefined) {
+    return usage(`${noun} ${second} needs a verb; there are: ${group.join(", ")}`);
+  }
+  if (group.length > 0) {
+    return usage(
+      `unknown verb ${third} of ${noun} ${second}${nearest(third ?? "", group)}; there are: ${group.join(", ")}`,
+    );
+  }
+  return usage(`unknown verb ${second} of ${noun}${nearest(second, verbs)}; there are: ${verbs.join(", ")}`);
 }
 
 /** The global flags among what was scanned, by key. Unknown flags are left to `parseInput`. @throws INVALID_ARGUMENT */
@@ -134,9 +105,10 @@ export function parseInput(
 ): ParsedInput {
   const options = [...globalOptions(command.effect !== "read"), ...flagsOf(command)];
   const parser = commanderFor(options).name(titleOf(program, command));
-  for (const { label, required } of argumentsOf(command)) parser.argument(required ? `<${label}>` : `[${label}]`);
+  const needsNothing = standsAlone(command, scanned);
+  for (const { label } of argumentsOf(command)) parser.argument(`[${label}]`);
   const positional = [...words, ...scanned.rest];
-  checkCount(program, command, positional);
+  checkCount(program, command, positional, needsNothing);
   const typed = run(parser, [...scanned.flags, ...(positional.length > 0 ? ["--", ...positional] : [])]);
   const given = collect(typed, flagsOf(command));
   for (const [i, option] of argumentsOf(command).entries()) {
@@ -144,20 +116,32 @@ export function parseInput(
     if (text !== undefined) given[option.key] = readText(option, text);
   }
   if (command.timeoutSets !== undefined) adoptTimeout(command, typed["timeout"], given);
-  const checked = command.input.safeParse(given);
+  const checked = (needsNothing ? command.input.partial() : command.input).safeParse(given);
   if (!checked.success) throw refusal(program, command, checked.error.issues[0]);
   return { given, input: checked.data, confirmed: typed["confirm"] === true };
 }
 
+/* Whether one of the flags was given with which nothing else is required. */
+function standsAlone(command: CommandSpec, { flags }: Scanned): boolean {
+  const { alone = [] } = command;
+  const labels = flagsOf(command).flatMap(({ key, label }) => (alone.includes(key) ? [label] : []));
+  return flags.some((flag) => labels.includes(flag.split("=", 1)[0] ?? flag));
+}
+
 /* A word too few or too many, named with the usage of the command. */
-function checkCount(program: Program, command: CommandSpec, positional: readonly string[]): void {
+function checkCount(
+  program: Program,
+  command: CommandSpec,
+  positional: readonly string[],
+  needsNothing: boolean,
+): void {
   const args = argumentsOf(command);
   const missing = args[positional.length];
   const usageText = [
     titleOf(program, command),
     ...args.map(({ label, required }) => (required ? label : `[${label}]`)),
   ];
-  if (missing?.required) throw usage(`${missing.label} is missing: ${usageText.join(" ")}`);
+  if (missing?.required && !needsNothing) throw usage(`${missing.label} is missing: ${usageText.join(" ")}`);
   const extra = positional.slice(args.length);
   if (extra.length > 0) throw usage(`too many words (${extra.join(" ")}): ${usageText.join(" ")}`);
 }

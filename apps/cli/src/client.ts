@@ -22,6 +22,8 @@ export interface ApiRequest {
   readonly timeoutMs: number;
   /** Attempts over all servers; default 3. */
   readonly attempts?: number;
+  /** A repeat after a timeout does no harm, because the key finds what the first one began; true for what is read. */
+  readonly repeats?: boolean;
 }
 
 /** An answer with a status below 400. */
@@ -46,6 +48,8 @@ export interface ClientOptions {
   readonly output: Pick<Output, "debug">;
   readonly signal: AbortSignal;
   readonly userAgent?: string;
+  /** Who typed the command, for the record: `alice`, `root (sudo by alice)`. */
+  readonly user?: string | undefined;
 }
 
 const FIRST_PAUSE_MS = 200;
@@ -69,7 +73,7 @@ export function createClient(options: ClientOptions): Client {
         attempts: request.attempts ?? DEFAULT_ATTEMPTS,
         delayMs: FIRST_PAUSE_MS,
         maxDelayMs: LONGEST_PAUSE_MS,
-        isTransient: mayPass,
+        isTransient: (error) => mayPass(error, request),
         signal,
         onRetry: (error, attempt, delayMs) =>
           output.debug(
@@ -80,18 +84,20 @@ export function createClient(options: ClientOptions): Client {
   };
 }
 
-function mayPass(error: unknown): boolean {
+function mayPass(error: unknown, { repeats }: ApiRequest): boolean {
   if (!(error instanceof DvError)) return false;
+  if (repeats && error.details?.["local"] === true) return true;
   return error.kind === "busy" ? SHORT_BUSY.has(error.code) : isTransient(error);
 }
 
 function headersOf(
   request: ApiRequest,
-  { context, userAgent = "dvctl" }: ClientOptions,
+  { context, userAgent = "dvctl", user }: ClientOptions,
 ): Readonly<Record<string, string>> {
   return {
     accept: "application/json",
     "user-agent": userAgent,
+    ...(user === undefined ? {} : { "dv-user": user }),
     ...(context.token === undefined ? {} : { authorization: `Bearer ${context.token}` }),
     ...(request.body === undefined ? {} : { "content-type": "application/json" }),
     ...(request.method === "GET" ? {} : { "idempotency-key": randomUUID() }),
@@ -128,7 +134,7 @@ async function askAny(
 function movesOn(error: DvError, request: ApiRequest): boolean {
   return (
     error.kind === "unavailable" ||
-    (error.kind === "timeout" && request.method === "GET" && error.details?.["local"] === true)
+    (error.kind === "timeout" && (request.repeats ?? request.method === "GET") && error.details?.["local"] === true)
   );
 }
 

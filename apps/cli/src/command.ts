@@ -7,7 +7,7 @@ import type { ReadStream, WriteStream } from "node:tty";
 import type { ErrorCode } from "@debvisor/proto-events/errors";
 import type { CliSpec, Effect } from "@debvisor/proto-events/kit";
 import { type Field, fieldOf, kebabCase } from "@debvisor/shared/field";
-import type { Output } from "@debvisor/shared/output";
+import type { Output, Sink } from "@debvisor/shared/output";
 import type { z } from "zod";
 import type { Client } from "./client.ts";
 import type { ResolvedContext } from "./context.ts";
@@ -33,6 +33,7 @@ export type CommandHelp = Pick<CliSpec, "examples" | "scenarios" | "precondition
 export interface CommandSpec {
   /** Plural noun; without one (a program that is a single command) the program's name stands alone. */
   readonly noun: string;
+  /** One word, or two (`service restart`). */
   readonly verb?: string | undefined;
   readonly summary: string;
   /** Every argument and flag; the positional ones are named in `args`, in order. */
@@ -47,6 +48,12 @@ export interface CommandSpec {
   readonly help: CommandHelp;
   /** Input key that `--timeout` sets, where the limit is part of what the command does. */
   readonly timeoutSets?: string;
+  /** Flags that may stand alone, by key, with what they mean then: `--wait` is `--wait=1h`. A value takes the `=` form. */
+  readonly bare?: Readonly<Record<string, string>>;
+  /** Keys of flags with which nothing else is required, such as `--rollback`. */
+  readonly alone?: readonly string[];
+  /** Spelling of a flag that is not its key's: `{ fileMode: "--mode" }`. */
+  readonly labels?: Readonly<Record<string, string>>;
   readonly run: (call: Call) => Promise<number>;
 }
 
@@ -65,6 +72,8 @@ export interface Call {
   readonly confirmed: boolean;
   /** The terminal to ask on; undefined when input or messages are not one. */
   readonly terminal: { readonly stdin: ReadStream; readonly stderr: WriteStream } | undefined;
+  /** Where progress is drawn: standard error when it is a terminal and `--quiet` was not given. */
+  readonly screen: Screen | undefined;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** @throws CONTEXT_MISSING */
@@ -72,6 +81,9 @@ export interface Call {
   /** @throws CONTEXT_MISSING */
   client(): Client;
 }
+
+/** A terminal that a line can be drawn on again and again. */
+export type Screen = Sink & { readonly columns?: number };
 
 /** A program: a name and its commands. `single` programs have one command and no nouns. */
 export interface Program {
@@ -86,6 +98,8 @@ export interface Option extends Field {
   readonly key: string;
   /** `--expires-in-days` for a flag, `NODE` for an argument. */
   readonly label: string;
+  /** What the flag means without a value, where it may stand so. */
+  readonly bare?: string;
 }
 
 /** The arguments of a command, in order. */
@@ -101,14 +115,16 @@ export function argumentsOf({ input, args }: CommandSpec): readonly Option[] {
  * The flags of a command without the global ones. A field called like a global flag has the noun in front:
  * `dvctl nodes register --node-version`, because `--version` is dvctl's own.
  */
-export function flagsOf({ noun, input, args }: Pick<CommandSpec, "noun" | "input" | "args">): readonly Option[] {
+export function flagsOf(command: Pick<CommandSpec, "noun" | "input" | "args" | "bare" | "labels">): readonly Option[] {
+  const { noun, input, args, bare = {}, labels = {} } = command;
   return flagsOfSchema(input)
     .filter(({ key }) => !args.includes(key))
-    .map((option) =>
-      Object.hasOwn(GlobalFlags.shape, option.key)
-        ? { ...option, label: `--${singularOf(noun)}-${kebabCase(option.key)}` }
-        : option,
-    );
+    .map((option) => {
+      const inNoun = Object.hasOwn(GlobalFlags.shape, option.key);
+      const label = labels[option.key] ?? (inNoun ? `--${singularOf(noun)}-${kebabCase(option.key)}` : option.label);
+      const alone = bare[option.key];
+      return { ...option, label, ...(alone === undefined ? {} : { bare: alone }) };
+    });
 }
 
 /** Every key of a schema as a flag. */
@@ -120,9 +136,9 @@ export function flagsOfSchema(input: z.ZodObject): readonly Option[] {
   }));
 }
 
-/** Words that a command starts with: `nodes list`. */
+/** Words that a command starts with: `nodes list`, `nodes service restart`. */
 export function wordsOf({ noun, verb }: Pick<CommandSpec, "noun" | "verb">): readonly string[] {
-  return [noun, verb ?? ""].filter((word) => word !== "");
+  return [noun, ...(verb ?? "").split(" ")].filter((word) => word !== "");
 }
 
 /** The command as it is typed, without arguments: `dvctl nodes list`. */

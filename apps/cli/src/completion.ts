@@ -32,8 +32,21 @@ function nounsOf({ commands }: Program): readonly string[] {
   return [...new Set(commands.map(({ noun }) => noun))].filter((noun) => noun !== "");
 }
 
+/* The first words of the verbs; `service` once, however many verbs begin with it. */
 function verbsOf({ commands }: Program, wanted: string): readonly string[] {
-  return commands.filter(({ noun }) => noun === wanted).flatMap(({ verb }) => verb ?? []);
+  const verbs = commands.filter(({ noun }) => noun === wanted).flatMap(({ verb }) => verb?.split(" ", 1) ?? []);
+  return [...new Set(verbs)];
+}
+
+/* Verbs of two words by their first one: `nodes service` → `restart`. */
+function groupsOf({ commands }: Program): ReadonlyMap<string, readonly string[]> {
+  const groups = new Map<string, readonly string[]>();
+  for (const { noun, verb } of commands) {
+    const [first = "", second] = verb?.split(" ") ?? [];
+    const group = `${noun} ${first}`;
+    if (second !== undefined) groups.set(group, [...(groups.get(group) ?? []), second]);
+  }
+  return groups;
 }
 
 /* One flag may mean different values to different commands (`--role`): all of them are offered. */
@@ -58,20 +71,23 @@ function bash(program: Program): string {
         .join(" ")}" args="${argumentsOf(command)[0]?.values?.join(" ") ?? ""}" ;;`,
   );
   const nouns = nounsOf(program).map((noun) => `    "${noun}") verbs="${verbsOf(program, noun).join(" ")}" ;;`);
+  const groups = [...groupsOf(program)].map(
+    ([group, seconds]) => `    "${group}") verbs="${seconds.join(" ")}" third="$second" ;;`,
+  );
   const values = [...valuesByFlag(program)].map(
     ([flag, list]) => `    ${flag}) COMPREPLY=($(compgen -W "${list.join(" ")}" -- "$current")); return ;;`,
   );
   return `# bash completion for ${program.name}; generated
 ${name}() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" word noun="" verb="" verbs="" flags="" args=""
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" word noun="" verb="" second="" third="" verbs="" flags="" args=""
   case "$previous" in
 ${values.join("\n")}
-    --context|--log-file|--data) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --context|--log-file|--data|--from-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
   esac
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case "$word" in
       -*) ;;
-      *) if [ -z "$noun" ]; then noun="$word"; elif [ -z "$verb" ]; then verb="$word"; fi ;;
+      *) if [ -z "$noun" ]; then noun="$word"; elif [ -z "$verb" ]; then verb="$word"; elif [ -z "$second" ]; then second="$word"; fi ;;
     esac
   done
   case "$noun" in
@@ -79,7 +95,12 @@ ${nouns.join("\n")}
     "") verbs="${nounsOf(program).join(" ")}" ;;
   esac
   case " $verbs " in *" $verb "*) [ -n "$verb" ] && verbs="" ;; esac
-  case "$noun\${verb:+ $verb}" in
+  case "$noun $verb" in
+${groups.join("\n")}
+    *) ;;
+  esac
+  case " $verbs " in *" $third "*) [ -n "$third" ] && verbs="" ;; esac
+  case "$noun\${verb:+ $verb}\${third:+ $third}" in
 ${words.join("\n")}
   esac
   COMPREPLY=($(compgen -W "$verbs $args $flags" -- "$current"))
@@ -109,13 +130,19 @@ function fish(program: Program): string {
 }
 
 function fishCommand(program: Program, command: CommandSpec): readonly string[] {
-  const { noun, verb, summary } = command;
+  const { noun, summary } = command;
   const inNoun = noun === "" ? "true" : `__fish_seen_subcommand_from ${noun}`;
-  const here = verb ? `${inNoun}; and __fish_seen_subcommand_from ${verb}` : inNoun;
-  const before = `${inNoun}; and not __fish_seen_subcommand_from ${verbsOf(program, noun).join(" ")}`;
+  const words = wordsOf(command).slice(noun === "" ? 0 : 1);
+  const offers = words.map((word, i) => {
+    const seen = [inNoun, ...words.slice(0, i).map((before) => `__fish_seen_subcommand_from ${before}`)];
+    const others = i === 0 ? verbsOf(program, noun) : (groupsOf(program).get(`${noun} ${words[0]}`) ?? []);
+    const condition = `${seen.join("; and ")}; and not __fish_seen_subcommand_from ${others.join(" ")}`;
+    return `complete -c ${program.name} -n ${quote(condition)} -a ${word} -d ${quote(summary)}`;
+  });
+  const here = [inNoun, ...words.map((word) => `__fish_seen_subcommand_from ${word}`)].join("; and ");
   const values = argumentsOf(command)[0]?.values;
   return [
-    ...(verb ? [`complete -c ${program.name} -n ${quote(before)} -a ${verb} -d ${quote(summary)}`] : []),
+    ...offers,
     ...flagsOf(command).map((option) => fishFlag(program, option, here)),
     ...(values ? [`complete -c ${program.name} -n ${quote(here)} -a ${quote(values.join(" "))}`] : []),
   ];
@@ -123,11 +150,11 @@ function fishCommand(program: Program, command: CommandSpec): readonly string[] 
 
 function fishFlag(
   { name }: Program,
-  { label, description, type, repeated, values }: Option,
+  { label, description, type, repeated, values, bare }: Option,
   here: string | undefined,
 ): string {
   const condition = here === undefined ? "" : ` -n ${quote(here)}`;
-  const takesValue = type !== "boolean" || repeated ? " -r" : "";
+  const takesValue = (type !== "boolean" || repeated) && bare === undefined ? " -r" : "";
   const choices = values ? ` -a ${quote(values.join(" "))}` : "";
   return `complete -c ${name}${condition} -l ${label.slice(2)}${takesValue}${choices} -d ${quote(description)}`;
 }

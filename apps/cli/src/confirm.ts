@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Consent before an effect (REQUIREMENTS X-12, X-13). What destroys is planned and asked for on a terminal, refused without
- * one; a change of several targets shows its plan and wants `--confirm`; a change of one target runs as typed.
+ * one; a change of several targets shows its plan and wants `--confirm`; a change of one target runs as typed, unless its
+ * kind asks on a terminal.
  */
 
 import { styleText } from "node:util";
@@ -27,17 +28,8 @@ export type ConfirmCall = Pick<Call, "output" | "signal"> & {
 
 /** Undefined when the command may go on, otherwise the exit code with which it ends without effect. */
 export async function confirm(plan: Plan, call: ConfirmCall): Promise<number | undefined> {
-  if (plan.effect === "read" || call.confirmed) return undefined;
-  if (plan.effect === "change") return hasManyTargets(plan) ? summarise(plan, call) : undefined;
-  if (!call.terminal) {
-    call.output.error(`${plan.title} needs --confirm when no terminal is there to ask; nothing changed`);
-    return EXIT.usage;
-  }
-  for (const line of planLines(plan)) call.terminal.stderr.write(`${line}\n`);
-  const answer = await ask(call.terminal);
-  if (answer === "yes") return undefined;
-  call.output.info("nothing changed");
-  return answer === undefined ? EXIT.interrupted : EXIT.general;
+  const { title, effect } = plan;
+  return await consent({ title, effect, many: hasManyTargets(plan), lines: planLines(plan) }, call);
 }
 
 function hasManyTargets({ perNode, targets }: Plan): boolean {
@@ -45,9 +37,41 @@ function hasManyTargets({ perNode, targets }: Plan): boolean {
   return perNode && /[,=~]|^all$/.test(selection);
 }
 
-function summarise(plan: Plan, { output }: ConfirmCall): number {
-  for (const line of planLines(plan))
-    output.line(output.color ? styleText("yellow", line, { validateStream: false }) : line);
+/** What is asked for. */
+export interface Question {
+  readonly title: string;
+  readonly effect: Effect;
+  /** Several targets are touched. */
+  readonly many: boolean;
+  /** Ask on a terminal although it is the change of one target; without a terminal it runs as typed. */
+  readonly asks?: boolean;
+  /** The plan, as people read it. */
+  readonly lines: readonly string[];
+  /** The summary for programs; default: the lines. */
+  readonly print?: () => void;
+}
+
+/** Undefined when the command may go on, otherwise the exit code with which it ends without effect. */
+export async function consent(question: Question, call: ConfirmCall): Promise<number | undefined> {
+  const { title, effect, many, asks = false, lines } = question;
+  if (effect === "read" || call.confirmed) return undefined;
+  if (effect === "change" && many) return summarise(question, call);
+  if (effect === "change" && !(asks && call.terminal)) return undefined;
+  if (!call.terminal) {
+    call.output.error(`${title} needs --confirm when no terminal is there to ask; nothing changed`);
+    return EXIT.usage;
+  }
+  for (const line of lines) call.terminal.stderr.write(`${line}\n`);
+  const answer = await ask(call.terminal);
+  if (answer === "yes") return undefined;
+  call.output.info("nothing changed");
+  return answer === undefined ? EXIT.interrupted : EXIT.general;
+}
+
+function summarise({ lines, print }: Question, { output }: ConfirmCall): number {
+  if (print && output.format !== "table") print();
+  else
+    for (const line of lines) output.line(output.color ? styleText("yellow", line, { validateStream: false }) : line);
   output.info("nothing changed, add --confirm");
   return EXIT.ok;
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Commands made from the contracts: every operation with `http` and `cli` is one. */
-
-import { type CliSpec, type OperationSpec, roleOf } from "@debvisor/proto-events/kit";
+import type { CliSpec, OperationSpec } from "@debvisor/proto-events/kit";
 import { NodeSelection } from "@debvisor/proto-events/primitives";
 import { allOperations, type RegisteredOperation } from "@debvisor/proto-events/registry";
 import { renderRecord, renderTable, valueAt } from "@debvisor/shared/table";
 import type { ApiReply } from "./client.ts";
 import { type Call, type CommandSpec, EXIT } from "./command.ts";
 import { confirm, type Plan } from "./confirm.ts";
+import { durableCommand } from "./durable-command.ts";
 import { reportFanOut } from "./fan-out.ts";
+import { privilegeOf, toHttp } from "./from-contract.ts";
 
 /** Time that a gateway has beyond the operation's own limit, before the client gives up. */
 const SLACK_MS = 3_000;
@@ -16,8 +17,12 @@ const SLACK_MS = 3_000;
 /** The commands of all operations that have one. */
 export function derivedCommands(): readonly CommandSpec[] {
   return allOperations().flatMap((operation) =>
-    operation.spec.cli && operation.spec.http ? [derive(operation, operation.spec.cli)] : [],
+    operation.spec.cli && operation.spec.http ? [commandOf(operation, operation.spec.cli)] : [],
   );
+}
+
+function commandOf(operation: RegisteredOperation, cli: CliSpec): CommandSpec {
+  return operation.spec.durable ? durableCommand(operation) : derive(operation, cli);
 }
 
 /** Prints the answer of an operation that one instance answers. */
@@ -51,11 +56,6 @@ export function deriveOne(spec: OperationSpec, print?: Printer): CommandSpec {
   return derive({ spec }, spec.cli, print);
 }
 
-/** Permission and role in words. */
-export function privilegeOf(spec: Pick<OperationSpec, "effect" | "role" | "permission">): string {
-  return `A token with the permission ${spec.permission}; the role ${roleOf(spec)} includes it. No right on this machine beyond reading the context file.`;
-}
-
 async function runOperation(spec: OperationSpec, cli: CliSpec, call: Call, print: Printer): Promise<number> {
   const stop = await confirm(planOf(spec, cli, call), call);
   if (stop !== undefined) return stop;
@@ -63,20 +63,6 @@ async function runOperation(spec: OperationSpec, cli: CliSpec, call: Call, print
   if (spec.scope === "node") return reportFanOut(reply, cli, call);
   print(reply, cli, call);
   return EXIT.ok;
-}
-
-/** Spreads the input over path, query and body. Reads and DELETE have no body: proxies drop theirs. */
-export function toHttp(spec: OperationSpec, given: Readonly<Record<string, unknown>>) {
-  const { method, path: template } = spec.http ?? { method: "GET", path: "/" };
-  const rest = { ...given };
-  const path = template.replaceAll(/\{(\w+)\}/g, (_, key: string) => {
-    const value = rest[key];
-    delete rest[key];
-    return encodeURIComponent(String(value));
-  });
-  if (method === "GET" || method === "DELETE") return { method, path, query: rest };
-  const { nodes, ...body } = rest;
-  return spec.scope === "node" ? { method, path, query: { nodes }, body } : { method, path, body: rest };
 }
 
 function planOf(spec: OperationSpec, cli: CliSpec, call: Call): Plan {
@@ -105,5 +91,7 @@ function printReply({ body, text }: ApiReply, cli: CliSpec, call: Call): void {
   );
   const cursor = valueAt(body, "nextCursor");
   if (typeof cursor === "string") call.output.info(`there is more: repeat with --cursor ${cursor}, or raise --limit`);
+  const before = valueAt(body, "nextBefore");
+  if (typeof before === "number") call.output.info(`there is more: repeat with --before ${before}, or raise --limit`);
   if (Array.isArray(rows) && rows.length === 0) call.output.info("nothing to list");
 }

@@ -3,6 +3,9 @@
 import { type Program, wordsOf } from "./command.ts";
 import { derivedCommands } from "./derive.ts";
 import { advertise } from "./dvctl/advertise.ts";
+import { auditExport } from "./dvctl/audit-export.ts";
+import { auditFollow } from "./dvctl/audit-follow.ts";
+import { auditVerify } from "./dvctl/audit-verify.ts";
 import { completion } from "./dvctl/completion.ts";
 import { configShow } from "./dvctl/config-show.ts";
 import { contextShow } from "./dvctl/context-show.ts";
@@ -15,17 +18,25 @@ import { labStart } from "./dvctl/lab-start.ts";
 import { labStatus } from "./dvctl/lab-status.ts";
 import { labStop } from "./dvctl/lab-stop.ts";
 import { man } from "./dvctl/man.ts";
+import { nodesFilePut } from "./dvctl/nodes-file-put.ts";
+import { operationsShow } from "./dvctl/operations-show.ts";
+import { operationsWait } from "./dvctl/operations-wait.ts";
 import { ping } from "./dvctl/ping.ts";
 import { status } from "./dvctl/status.ts";
 import { tokensCreate } from "./dvctl/tokens-create.ts";
 import { tokensShow } from "./dvctl/tokens-show.ts";
 import { versionCommand } from "./dvctl/version.ts";
+import { operationControls } from "./operation-control.ts";
 
 /** Commands of contracts that do more than the contract says; they stand in the place of the derived ones. */
-const REFINED = [status, tokensCreate];
+const REFINED = [status, tokensCreate, nodesFilePut, operationsShow, ...operationControls];
 
 const HANDWRITTEN = [
   eventsFollow,
+  auditFollow,
+  auditExport,
+  auditVerify,
+  operationsWait,
   discover,
   advertise,
   errors,

@@ -2,7 +2,7 @@
 /** Help pages, manual pages, completion and reference of all commands. */
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { titleOf } from "./command.ts";
+import { titleOf, wordsOf } from "./command.ts";
 import { completionScript } from "./completion.ts";
 import { dvctlProgram } from "./dvctl-program.ts";
 import { commandHelp, SECTION_TITLES, sectionsOf } from "./help.ts";
@@ -76,6 +76,10 @@ describe("completion", () => {
     ["nouns", ["dvctl", "no"], ["nodes"]],
     ["verbs", ["dvctl", "nodes", "dis"], ["disable"]],
     ["flags of the command", ["dvctl", "nodes", "disable", "node-1", "--rea"], ["--reason"]],
+    ["the first word of two", ["dvctl", "nodes", "serv"], ["service"]],
+    ["the second word of two", ["dvctl", "nodes", "file", ""], ["put", "remove"]],
+    ["flags behind two words", ["dvctl", "nodes", "file", "put", "--to"], ["--to"]],
+    ["flags of a durable operation", ["dvctl", "nodes", "service", "restart", "n", "u", "--dry"], ["--dry-run"]],
     ["values of an enumeration", ["dvctl", "tokens", "create", "x", "--role", "op"], ["operator"]],
     ["values of an argument", ["dvctl", "completion", "z"], ["zsh"]],
   ])("of bash offers %s", (_, words, offered) => {
@@ -85,6 +89,6 @@ describe("completion", () => {
   it.each(["zsh", "fish"] as const)("of %s names every noun and verb", (shell) => {
     const script = completionScript(program, shell);
 
-    for (const { noun, verb } of program.commands) expect(script).toContain(verb ?? noun);
+    for (const command of program.commands) for (const word of wordsOf(command)) expect(script).toContain(word);
   });
 });

@@ -101,14 +101,25 @@ export function programOverview(program: Program): string {
   });
   return [
     `${program.name}: ${program.summary}`,
-    renderSection({ title: "NOUNS AND THEIR VERBS", pairs }),
-    [
-      `${program.name} status           is the cluster well?`,
-      `${program.name} NOUN             the verbs of a noun`,
-      `${program.name} NOUN VERB --help everything about one command`,
-      `${program.name} --help           all commands and flags`,
-    ].join("\n"),
+    renderSection({ title: hasVerbs(program) ? "NOUNS AND THEIR VERBS" : "COMMANDS", pairs }),
+    hasVerbs(program)
+      ? [
+          `${program.name} status           is the cluster well?`,
+          `${program.name} NOUN             the verbs of a noun`,
+          `${program.name} NOUN VERB --help everything about one command`,
+          `${program.name} --help           all commands and flags`,
+        ].join("\n")
+      : `${program.name} COMMAND --help   everything about one command`,
   ].join("\n\n");
+}
+
+function hasVerbs({ commands }: Program): boolean {
+  return commands.some(({ verb }) => verb !== undefined);
+}
+
+/** `dvctl NOUN [VERB] [arguments] [flags]`. */
+export function programUsage(program: Program): string {
+  return `${program.name} ${hasVerbs(program) ? "NOUN [VERB]" : "COMMAND"} [arguments] [flags]`;
 }
 
 /** Every command of a program in one line. */
@@ -117,10 +128,12 @@ export function programHelp(program: Program): string {
   const flags = globalOptions(false).map((option) => [spelling(option), explanation(option)] as const);
   return [
     `${program.name}: ${program.summary}`,
-    renderSection({ title: "USAGE", lines: [`${program.name} NOUN [VERB] [arguments] [flags]`] }),
+    renderSection({ title: "USAGE", lines: [programUsage(program)] }),
     renderSection({ title: "COMMANDS", pairs }),
     renderSection({ title: "FLAGS OF EVERY COMMAND", pairs: flags }),
-    `Help for one command: ${program.name} help nodes list. All error codes: ${program.name} errors.`,
+    hasVerbs(program)
+      ? `Help for one command: ${program.name} help nodes list. All error codes: ${program.name} errors.`
+      : `Help for one command: ${program.name} COMMAND --help. All error codes: dvctl errors.`,
   ].join("\n\n");
 }
 
@@ -132,7 +145,8 @@ export function usageLine(program: Program, command: CommandSpec): string {
 }
 
 /** `--role ROLE`, `--quick`, `NODE`. */
-export function spelling({ label, type, repeated, key }: Option): string {
+export function spelling({ label, type, repeated, key, bare }: Option): string {
+  if (bare !== undefined) return `${label}[=${key === "wait" ? "TIME" : "ID"}]`;
   if (!label.startsWith("--") || (type === "boolean" && !repeated)) return label;
   const placeholder: Readonly<Record<string, string>> = {
     server: "URL",
@@ -141,12 +155,17 @@ export function spelling({ label, type, repeated, key }: Option): string {
     timeout: "TIME",
     data: "DIR",
     reason: "TEXT",
+    override: "TEXT",
+    fromFile: "FILE",
+    deadline: "TIME",
+    until: "TIME",
   };
   return `${label} ${placeholder[key] ?? label.slice(2).replaceAll("-", "_").toUpperCase()}`;
 }
 
-function explanation({ description, values, repeated, required, defaultValue, label }: Option): string {
+function explanation({ description, values, repeated, required, defaultValue, label, bare }: Option): string {
   const notes = [
+    bare === undefined ? undefined : `alone: ${bare}`,
     values && !description.includes(values.join(", ")) ? `one of ${values.join(", ")}` : undefined,
     repeated ? "several with commas or by repeating the flag" : undefined,
     required && label.startsWith("--") ? "required" : undefined,

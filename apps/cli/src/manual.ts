@@ -2,7 +2,7 @@
 /** Manual pages (roff, section 1) from the same sections as the help on the terminal (REQUIREMENTS X-27). */
 import { globalOptions, pageNameOf } from "./argv.ts";
 import { type CommandSpec, type Program, titleOf, wordsOf } from "./command.ts";
-import { sectionsOf, spelling } from "./help.ts";
+import { programUsage, sectionsOf, spelling } from "./help.ts";
 
 /** The pages of a program by file name: one for the program, one for each command. */
 export function manualPages(program: Program, version: string): ReadonlyMap<string, string> {
@@ -47,7 +47,7 @@ export function programPage(program: Program, version: string): string {
     roff(option.description),
   ]);
   const name = `${roff(program.name)} \\- ${roff(program.summary)}`;
-  const usage = `\\fB${roff(program.name)}\\fR NOUN [VERB] [arguments] [flags]`;
+  const usage = roff(programUsage(program));
   return [
     header(program.name, version),
     ".SH NAME",

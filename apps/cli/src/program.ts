@@ -5,16 +5,21 @@
  */
 import { readFileSync } from "node:fs";
 import { ReadStream, WriteStream } from "node:tty";
+import { Check } from "@debvisor/proto-events/durable";
 import { errorEntry } from "@debvisor/proto-events/errors";
 import { type Environment, readEnv } from "@debvisor/shared/config";
 import { causeChain, DvError, toDvError } from "@debvisor/shared/errors";
 import { createOutput, type LogFile, type Output, openLogFile, type Sink, wantsColor } from "@debvisor/shared/output";
 import { formatDuration } from "@debvisor/shared/units";
-import { parseInput, readGlobals, resolveCommand, scan } from "./argv.ts";
+import { z } from "zod";
+import { actingUser } from "./acting-user.ts";
+import { parseInput, readGlobals, resolveCommand } from "./argv.ts";
 import { createClient } from "./client.ts";
-import { type Call, type CommandSpec, EXIT, type Program } from "./command.ts";
+import { type Call, type CommandSpec, EXIT, type Program, type Screen } from "./command.ts";
 import { resolveContext } from "./context.ts";
 import { commandHelp, nounHelp, programHelp, programOverview } from "./help.ts";
+import { checkText } from "./operation-text.ts";
+import { scan } from "./scan.ts";
 import { loadSettings, type Settings } from "./settings.ts";
 
 /** Version of the commands: that of the repository. */
@@ -28,7 +33,7 @@ export interface Surroundings {
   readonly env: Environment;
   readonly cwd: string;
   readonly stdout: Sink & { readonly isTTY?: boolean };
-  readonly stderr: Sink & { readonly isTTY?: boolean };
+  readonly stderr: Screen & { readonly isTTY?: boolean };
   /** The terminal that a question can be asked on. */
   readonly terminal: Call["terminal"];
 }
@@ -139,9 +144,11 @@ function outputFor(
 function callFor(
   base: Pick<Call, "program" | "settings" | "output">,
   parsed: ReturnType<typeof parseInput>,
-  { env, cwd, terminal }: Surroundings,
+  { env, cwd, terminal, stderr }: Surroundings,
 ): Omit<Call, "signal" | "client"> {
-  return { ...base, ...parsed, env, cwd, terminal, context: () => resolveContext(base.settings, env, cwd) };
+  const screen = stderr.isTTY === true && !base.settings.quiet ? stderr : undefined;
+  const context = () => resolveContext(base.settings, env, cwd);
+  return { ...base, ...parsed, env, cwd, terminal, screen, context };
 }
 
 /* Runs the command until it ends, is interrupted, or its time is up; then it has a moment to end by itself. */
@@ -169,7 +176,8 @@ async function runCommand(
       : setTimeout(() => end(EXIT.timeout, `no end within ${formatDuration(limitMs)} (--timeout)`), limitMs);
   try {
     const userAgent = `${call.program.name}/${version()}`;
-    const client = () => createClient({ context: call.context(), output: call.output, signal, userAgent });
+    const user = actingUser(call.env);
+    const client = () => createClient({ context: call.context(), output: call.output, signal, userAgent, user });
     const ran = command.run({ ...call, signal, client });
     const own = await Promise.race([ran, graceAfter(signal)]);
     return code ?? own ?? EXIT.general;
@@ -194,7 +202,7 @@ export function reportError(error: unknown, output: Output): number {
   output.error(`${failure.message} (${failure.code})`);
   const requestId = failure.details?.["requestId"];
   if (typeof requestId === "string" && failure.kind === "internal") output.error(`request id ${requestId}`);
-  for (const line of [...issueLines(failure), ...lastLines(failure)]) output.error(line);
+  for (const line of [...issueLines(failure), ...checkLines(failure), ...lastLines(failure)]) output.error(line);
   const remedy = remedyOf(failure);
   if (remedy !== undefined) output.info(`what to do: ${remedy}`);
   if (!(error instanceof DvError) || failure.cause !== undefined) output.debug(causeChain(error));
@@ -220,6 +228,13 @@ function issueLines({ message, details }: DvError): readonly string[] {
     return `${path}: ${String(issue.message ?? "")}`;
   });
   return lines.filter((line) => line !== message).map((line) => `  ${line}`);
+}
+
+/* Prerequisites of an operation that are not met. */
+function checkLines({ details }: DvError): readonly string[] {
+  const checks = z.array(Check).safeParse(details?.["checks"]);
+  if (!checks.success) return [];
+  return checks.data.filter(({ status }) => status !== "passed").map((check) => `  ${checkText(check)}`);
 }
 
 /* What an outside program said before it failed. */

@@ -6,7 +6,14 @@
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
-import { createIssuer, type ServerTrust, serverTrust, type TrustSeeds } from "@debvisor/shared/bus/trust";
+import {
+  commandSigners,
+  createIssuer,
+  type ServerTrust,
+  serverTrust,
+  type TrustSeeds,
+  verifierTrust,
+} from "@debvisor/shared/bus/trust";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
 import { type Membership, nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { stringify } from "yaml";
@@ -66,6 +73,8 @@ export class Admission {
       cluster: cluster.cluster,
       advertiseKey: advertiseKey(cluster).toString("base64"),
       busServers: nearest.map((server) => `${HOST}:${server.ports.client}`),
+      commandSigners: commandSigners(this.#trust),
+      trust: await verifierTrust(this.#trust),
       ...(node.onBus
         ? {
             server: {

@@ -1,33 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The control socket of the local cluster: one JSON line in, one out. Only the user who owns the folder can open it. */
-import { createHash } from "node:crypto";
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+/**
+ * The sockets of the local cluster, the launcher's and each node's: one JSON line in, one out. Only the user who owns the
+ * folder can open them.
+ */
+import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { socketPathIn } from "@debvisor/shared/drivers/lab-supervisor";
 import { DvError, toDvError } from "@debvisor/shared/errors";
-import { ControlRequest } from "./messages.ts";
+import type { z } from "zod";
 
-/** Longest path of a Unix socket is 107 bytes; a folder that is too deep gets its socket in the temporary folder. */
-const LONGEST_PATH = 100;
 const LONGEST_REQUEST = 4_096;
 
-/** Where the socket of a data folder is. */
+/** Where the launcher's socket of a data folder is. */
 export function socketPath(dataDir: string): string {
-  const beside = join(dataDir, "lab.sock");
-  if (beside.length <= LONGEST_PATH) return beside;
-  const folder = join(tmpdir(), `debvisor-${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}`);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return join(folder, "lab.sock");
+  return socketPathIn(dataDir, "lab.sock");
 }
 
-/** Answers requests until closed. */
-export async function serveControl(
+/** Answers requests that fit the schema until closed. */
+export async function serveControl<T>(
   path: string,
-  handle: (request: ControlRequest) => Promise<unknown>,
+  schema: z.ZodType<T>,
+  handle: (request: T) => unknown,
 ): Promise<Server> {
   rmSync(path, { force: true });
-  const server = createServer((socket) => serveOne(socket, handle));
+  const server = createServer((socket) => serveOne(socket, (line) => handle(parse(line, schema))));
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(path, resolve);
@@ -36,7 +32,7 @@ export async function serveControl(
   return server;
 }
 
-function serveOne(socket: Socket, handle: (request: ControlRequest) => Promise<unknown>): void {
+function serveOne(socket: Socket, handle: (line: string) => unknown): void {
   let text = "";
   socket.setEncoding("utf8");
   socket.setTimeout(30_000, () => socket.destroy());
@@ -52,17 +48,17 @@ function serveOne(socket: Socket, handle: (request: ControlRequest) => Promise<u
   });
 }
 
-async function answer(line: string, handle: (request: ControlRequest) => Promise<unknown>): Promise<unknown> {
+async function answer(line: string, handle: (line: string) => unknown): Promise<unknown> {
   try {
-    return { ok: true, data: await handle(parse(line)) };
+    return { ok: true, data: await handle(line) };
   } catch (error) {
     return { ok: false, error: toDvError(error).toWire() };
   }
 }
 
-function parse(line: string): ControlRequest {
+function parse<T>(line: string, schema: z.ZodType<T>): T {
   try {
-    return ControlRequest.parse(JSON.parse(line));
+    return schema.parse(JSON.parse(line));
   } catch (error) {
     throw new DvError("INVALID_ARGUMENT", "The control request cannot be read.", { cause: error });
   }

@@ -24,7 +24,7 @@ import {
   runningLauncher,
   saveCluster,
 } from "./lab-files.ts";
-import type { ControlRequest, NodeMessage } from "./messages.ts";
+import { ControlRequest, type NodeMessage } from "./messages.ts";
 import { NodeProcess } from "./node-process.ts";
 import type { LabOptions } from "./options.ts";
 import { freePorts, isFree } from "./ports.ts";
@@ -144,7 +144,7 @@ export class Lab {
     saveCluster(dataDir, this.#cluster, this.#trust);
     this.#writeContext();
     const socket = socketPath(dataDir);
-    this.#control = await serveControl(socket, (request) => this.#handle(request));
+    this.#control = await serveControl(socket, ControlRequest, (request) => this.#handle(request));
     writePrivateFile(labPaths(dataDir).lab, json({ version: 1, pid: process.pid, socket }));
     for (const node of this.#cluster.nodes) this.#startNode(node);
     const started = this.#announceWhenReady();
@@ -212,7 +212,7 @@ export class Lab {
       logLevel: this.#options.logLevel,
       show: (line) => this.#ready && this.#terminal.write(line),
       onMessage: (message) => this.#onMessage(node, message),
-      onExit: (how) => this.#onExit(node, how),
+      onExit: (how, rebooting) => this.#onExit(node, how, rebooting),
     });
     this.#processes.set(node.id, process);
   }
@@ -235,8 +235,13 @@ export class Lab {
     }
   }
 
-  #onExit(node: LabNode, how: string): void {
+  #onExit(node: LabNode, how: string, rebooting: boolean): void {
     if (this.#stopping) return;
+    if (rebooting) {
+      this.#say(`${node.name} restarts`);
+      this.#startNode(node);
+      return;
+    }
     this.#say(
       `${node.name} ended (${how})${this.#options.respawn ? "; it is started again" : `; start it again with: npx dvctl lab start ${node.name}`}`,
     );

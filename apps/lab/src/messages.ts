@@ -14,9 +14,14 @@ export const NodeMessage = z.discriminatedUnion("type", [
     natsPid: z.number().nullable(),
     services: z.array(z.object({ name: z.string(), pid: z.number().nullable() })),
   }),
+  /** The node was told to restart: it ends now and wants to be started again. */
+  z.object({ type: z.literal("reboot") }),
   z.object({ type: z.literal("failed"), code: z.string(), message: z.string() }),
 ]);
 export type NodeMessage = z.output<typeof NodeMessage>;
+
+/** From a service in a process of its own to the node's: it answers requests now. */
+export const ServiceMessage = z.object({ type: z.literal("started") });
 
 /** From the launcher to a node: its membership file is there, or has changed. */
 export const LauncherMessage = z.object({ type: z.literal("membership") });

@@ -24,7 +24,8 @@ export interface NodeProcessOptions {
   readonly logLevel: string;
   readonly show: (line: string) => void;
   readonly onMessage: (message: NodeMessage) => void;
-  readonly onExit: (how: string) => void;
+  /** It ended without being stopped; `rebooting` when it had said so before. */
+  readonly onExit: (how: string, rebooting: boolean) => void;
 }
 
 /** A node's process, started with the object. */
@@ -33,6 +34,8 @@ export class NodeProcess {
   readonly #exited: Promise<void>;
   #running = true;
   #stopping = false;
+  /** Ends a node that restarts itself and does not come to an end. */
+  #rebootLimit: NodeJS.Timeout | undefined;
   #state: { natsPid: number | null; services: { name: string; pid: number | null }[] } = {
     natsPid: null,
     services: [],
@@ -67,9 +70,10 @@ export class NodeProcess {
     this.#exited = new Promise((resolve) => {
       this.#child.once("exit", (code, signal) => {
         this.#running = false;
+        clearTimeout(this.#rebootLimit);
         // Whatever the node's process left behind in its group goes with it.
         this.#signalGroup("SIGKILL");
-        if (!this.#stopping) options.onExit(signal ?? `exit code ${code}`);
+        if (!this.#stopping) options.onExit(signal ?? `exit code ${code}`, this.#rebootLimit !== undefined);
         resolve();
       });
     });
@@ -118,6 +122,8 @@ export class NodeProcess {
     const parsed = NodeMessage.safeParse(raw);
     if (!parsed.success) return;
     if (parsed.data.type === "state") this.#state = { natsPid: parsed.data.natsPid, services: parsed.data.services };
+    if (parsed.data.type === "reboot")
+      this.#rebootLimit ??= setTimeout(() => this.#signalGroup("SIGKILL"), STOP_LIMIT_MS);
     onMessage(parsed.data);
   }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The services of a node: all in this process, or each in one of its own that is started again when it ends. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import type { SupervisedUnit } from "@debvisor/shared/drivers/lab-supervisor";
 import type { Logger } from "@debvisor/shared/log";
 import { readNode } from "@debvisor/shared/node-files";
 import type { ServiceDefinition } from "@debvisor/shared/service";
 import { ServiceHost } from "@debvisor/shared/service-runner";
+import { ServiceHere } from "./service-here.ts";
+import { ServiceProcess } from "./service-process.ts";
 
 /** What a node's process does with its services. */
 export interface NodeServices {
@@ -15,11 +16,15 @@ export interface NodeServices {
   start(onChange: () => void): Promise<void>;
   /** Name and process id of each. */
   list(): { name: string; pid: number | null }[];
+  /** How each is; empty before `start`. */
+  units(): SupervisedUnit[];
+  /** Has one end and start again; returns before that. Unknown names do nothing. */
+  restart(name: string): void;
   stop(): Promise<void>;
 }
 
 /** Services in the order in which they start. The only place that names them; each is also a unit in systemd/. */
-const SERVICES = ["node-agent", "discovery", "gateway"] as const;
+const SERVICES = ["node-agent", "discovery", "audit", "gateway"] as const;
 type ServiceName = (typeof SERVICES)[number];
 
 const LOADERS: { readonly [K in ServiceName]: () => Promise<ServiceDefinition> } = {
@@ -27,13 +32,10 @@ const LOADERS: { readonly [K in ServiceName]: () => Promise<ServiceDefinition> }
     (await import("../../../services/node-agent/service.ts")).nodeAgentService as unknown as ServiceDefinition,
   discovery: async () =>
     (await import("../../../services/discovery/service.ts")).discoveryService as unknown as ServiceDefinition,
+  audit: async () => (await import("../../../services/audit/service.ts")).auditService as unknown as ServiceDefinition,
   gateway: async () =>
     (await import("../../../services/gateway/service.ts")).gatewayService as unknown as ServiceDefinition,
 };
-
-const STOP_LIMIT_MS = 3_500;
-const RESTART_MIN_MS = 200;
-const RESTART_MAX_MS = 5_000;
 
 function servicesOf(dir: string): ServiceName[] {
   const isServer = readNode(dir).roles.includes("server");
@@ -45,6 +47,7 @@ export function servicesHere(dir: string, log: Logger): NodeServices {
   const names = servicesOf(dir);
   let definitions: readonly ServiceDefinition[] = [];
   let host: ServiceHost | undefined;
+  let services: readonly ServiceHere[] = [];
   return {
     load: async () => {
       definitions = await Promise.all(names.map((name) => LOADERS[name]()));
@@ -52,10 +55,16 @@ export function servicesHere(dir: string, log: Logger): NodeServices {
     start: async () => {
       const created = new ServiceHost(dir, log);
       host = created;
-      await Promise.all(definitions.map((definition) => created.start(definition)));
+      services = definitions.map((definition) => new ServiceHere(created, definition, log));
+      await Promise.all(services.map((service) => service.start()));
     },
     list: () => names.map((name) => ({ name, pid: process.pid })),
-    stop: async () => host?.stop(),
+    units: () => services.map(({ unit }) => unit),
+    restart: (name) => services.find((service) => service.name === name)?.restart(),
+    stop: async () => {
+      for (const service of services) service.stop();
+      await host?.stop();
+    },
   };
 }
 
@@ -69,57 +78,10 @@ export function servicesInProcesses(dir: string, log: Logger): NodeServices {
       return Promise.resolve();
     },
     list: () => children.map(({ name, pid }) => ({ name, pid })),
+    units: () => children.map(({ unit }) => unit),
+    restart: (name) => children.find((child) => child.name === name)?.restart(),
     stop: async () => {
       await Promise.all(children.map((child) => child.stop()));
     },
   };
-}
-
-class ServiceProcess {
-  readonly name: string;
-  readonly #dir: string;
-  readonly #log: Logger;
-  #child: ChildProcess | undefined;
-  #stopping = false;
-  #wait = RESTART_MIN_MS;
-
-  constructor(name: string, dir: string, log: Logger) {
-    this.name = name;
-    this.#dir = dir;
-    this.#log = log;
-  }
-
-  get pid(): number | null {
-    return this.#child?.pid ?? null;
-  }
-
-  start(onChange: () => void): void {
-    const main = fileURLToPath(new URL(`../../../services/${this.name}/main.ts`, import.meta.url));
-    const child = spawn(process.execPath, [...process.execArgv, main, "--node-dir", this.#dir], {
-      stdio: ["ignore", "inherit", "inherit"],
-    });
-    const startedAt = performance.now();
-    this.#child = child;
-    onChange();
-    child.once("exit", (code, signal) => {
-      if (this.#child === child) this.#child = undefined;
-      if (this.#stopping) return;
-      if (performance.now() - startedAt > 30_000) this.#wait = RESTART_MIN_MS;
-      this.#log.error({ service: this.name, code, signal, wait: this.#wait }, "the service ended; it is started again");
-      onChange();
-      setTimeout(() => !this.#stopping && this.start(onChange), this.#wait);
-      this.#wait = Math.min(this.#wait * 2, RESTART_MAX_MS);
-    });
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping = true;
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGTERM");
-    const timer = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
-    await exited;
-    clearTimeout(timer);
-  }
 }

@@ -13,6 +13,7 @@ import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/membe
 import { type Membership, type NodeFile, readMembership, readNode, readPreseed } from "@debvisor/shared/node-files";
 import { LauncherMessage, type NodeMessage } from "./messages.ts";
 import { type NodeServices, servicesHere, servicesInProcesses } from "./node-services.ts";
+import { startSupervisor } from "./supervisor.ts";
 
 const LOOPBACK = "127.0.0.1";
 
@@ -25,6 +26,7 @@ class LabNodeProcess {
   readonly #admitted = Promise.withResolvers<Membership>();
   #member: BusMember | undefined;
   #services: NodeServices | undefined;
+  #supervisor: { stop(): void } | undefined;
   #stopping: Promise<void> | undefined;
   /** True once the membership has been acted upon. */
   #started = false;
@@ -42,6 +44,12 @@ class LabNodeProcess {
     // Loading the services takes about as long as the bus; both at once halve the start.
     const services = this.#processes ? servicesInProcesses(this.#dir, this.#log) : servicesHere(this.#dir, this.#log);
     this.#services = services;
+    this.#supervisor = await startSupervisor({
+      dir: this.#dir,
+      services,
+      rebootable: () => process.connected,
+      reboot: () => this.#reboot(),
+    });
     const busReady = this.#startBus(membership);
     await Promise.all([busReady, services.load()]);
     this.#reportState();
@@ -62,10 +70,19 @@ class LabNodeProcess {
 
   stop(): Promise<void> {
     this.#stopping ??= (async () => {
+      this.#supervisor?.stop();
       await this.#services?.stop();
       await this.#member?.stop();
     })();
     return this.#stopping;
+  }
+
+  /** Ends in order, after telling the launcher to start this node again. */
+  #reboot(): void {
+    if (this.#stopping !== undefined) return;
+    this.#log.info("the node restarts");
+    send({ type: "reboot" });
+    void this.stop().finally(() => process.exit(0));
   }
 
   /** Waits until mDNS shows a member of this cluster, then until the launcher has let this node in. */

@@ -88,7 +88,7 @@ export class TokenStore {
   async add(record: TokenRecord): Promise<void> {
     await this.#open().create(record.id, record);
     // The watch brings it as well; the caller's next request must not have to wait for that.
-    this.#apply({ key: record.id, entry: { key: record.id, value: record, revision: 0 } });
+    this.#apply({ key: record.id, revision: 0, entry: { key: record.id, value: record, revision: 0 } });
   }
 
   /** Revokes a key; one that is revoked already stays as it is. @throws TOKEN_NOT_FOUND, BUS_UNAVAILABLE */
@@ -136,7 +136,7 @@ export class TokenStore {
       if (!record) return { record: entry.value, changed: false };
       try {
         const revision = await bucket.update(id, record, entry.revision);
-        this.#apply({ key: id, entry: { key: id, value: record, revision } });
+        this.#apply({ key: id, revision, entry: { key: id, value: record, revision } });
         return { record, changed: true };
       } catch (error) {
         if (attempt >= CAS_ATTEMPTS || !(error instanceof DvError) || error.code !== "CONFLICT") throw error;

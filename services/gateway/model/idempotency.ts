@@ -10,6 +10,17 @@ export interface StoredRequest {
   readonly state: "pending" | "done" | "unknown";
   readonly fingerprint: string;
   readonly startedAtMs: number;
+  /** Whether the answer was kept; one that was too large is not. */
+  readonly answered: boolean;
+}
+
+/** What is known of the repeat. */
+export interface Repeat {
+  readonly fingerprint: string;
+  readonly idempotent: boolean;
+  /** Carries its operation's id, under which the engine answers any repeat with the same operation. */
+  readonly durable: boolean;
+  readonly timeoutMs: number;
 }
 
 /** What happens with a repeat. */
@@ -19,15 +30,12 @@ export type RepeatVerdict = "replay" | "in-progress" | "reused" | "take-over" | 
 const GRACE_MS = 5_000;
 
 /**
- * Judges a request whose key is known. `take-over`: its gateway died and the operation may run twice; `lost`: its gateway
- * died and nobody knows what it did.
+ * Judges a request whose key is known. `take-over`: the service is asked again, for its gateway died and the operation may run
+ * twice, or the operation is durable and does not run twice; `lost`: its gateway died and nobody knows what it did.
  */
-export function judgeRepeat(
-  stored: StoredRequest,
-  request: { readonly fingerprint: string; readonly idempotent: boolean; readonly timeoutMs: number },
-  nowMs: number,
-): RepeatVerdict {
+export function judgeRepeat(stored: StoredRequest, request: Repeat, nowMs: number): RepeatVerdict {
   if (stored.fingerprint !== request.fingerprint) return "reused";
+  if (request.durable && (stored.state === "pending" || !stored.answered)) return "take-over";
   if (stored.state !== "pending") return "replay";
   if (nowMs - stored.startedAtMs < request.timeoutMs + GRACE_MS) return "in-progress";
   return request.idempotent ? "take-over" : "lost";
@@ -46,7 +54,7 @@ export function fateOf(
   idempotent: boolean,
 ): Fate {
   if (!error) return "keep";
-  if (error.code === "UNAVAILABLE" || error.kind === "busy") return "release";
+  if (error.code === "UNAVAILABLE" || error.code === "AUDIT_UNAVAILABLE" || error.kind === "busy") return "release";
   if (error.kind === "unavailable" || error.kind === "timeout" || error.kind === "internal")
     return idempotent ? "release" : "unknown";
   return "keep";

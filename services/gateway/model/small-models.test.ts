@@ -113,16 +113,29 @@ describe("an event query", () => {
 });
 
 describe("a repeat", () => {
-  const stored = { state: "pending", fingerprint: "f", startedAtMs: 0 } as const;
-  const request = { fingerprint: "f", idempotent: true, timeoutMs: 1_000 };
+  const stored = { state: "pending", fingerprint: "f", startedAtMs: 0, answered: false } as const;
+  const done = { ...stored, state: "done", answered: true } as const;
+  const request = { fingerprint: "f", idempotent: true, durable: false, timeoutMs: 1_000 };
+  const durable = { ...request, durable: true };
 
   it.each([
-    ["of another request", { ...stored, state: "done" }, { ...request, fingerprint: "g" }, 0, "reused"],
-    ["after the answer", { ...stored, state: "done" }, request, 0, "replay"],
+    ["of another request", done, { ...request, fingerprint: "g" }, 0, "reused"],
+    ["after the answer", done, request, 0, "replay"],
+    ["after an answer that was too large to keep", { ...done, answered: false }, request, 0, "replay"],
     ["after an unknown end", { ...stored, state: "unknown" }, request, 0, "replay"],
     ["while it runs", stored, request, 5_999, "in-progress"],
     ["after the gateway died, harmless", stored, request, 6_000, "take-over"],
     ["after the gateway died, not harmless", stored, { ...request, idempotent: false }, 6_000, "lost"],
+    ["of a durable operation under another request", stored, { ...durable, fingerprint: "g" }, 0, "reused"],
+    ["of a durable operation while the first runs, or when its gateway died", stored, durable, 0, "take-over"],
+    ["of a durable operation after its answer", done, durable, 0, "replay"],
+    [
+      "of a durable operation whose answer was too large to keep",
+      { ...done, answered: false },
+      durable,
+      0,
+      "take-over",
+    ],
   ] as const)("%s", (_title, known, again, now, verdict) => {
     expect(judgeRepeat(known, again, now)).toBe(verdict);
   });
@@ -132,6 +145,7 @@ describe("a repeat", () => {
     ["a refusal", { code: "NODE_ALIVE", kind: "precondition-failed" }, false, "keep"],
     ["nobody there", { code: "UNAVAILABLE", kind: "unavailable" }, false, "release"],
     ["busy", { code: "X", kind: "busy" }, false, "release"],
+    ["no audit trail", { code: "AUDIT_UNAVAILABLE", kind: "unavailable" }, false, "release"],
     ["a timeout, harmless to repeat", { code: "TIMEOUT", kind: "timeout" }, true, "release"],
     ["a timeout", { code: "TIMEOUT", kind: "timeout" }, false, "unknown"],
     ["no acknowledgement", { code: "BUS_UNAVAILABLE", kind: "unavailable" }, false, "unknown"],

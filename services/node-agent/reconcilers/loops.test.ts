@@ -36,6 +36,7 @@ const node: NodeIdentity = {
   stateDir: join(folder, "state"),
   addresses: ["127.0.0.1"],
   advertiseKey: new Uint8Array(32),
+  trust: { operator: "", accounts: [] },
 };
 const never = new Promise<never>(() => undefined);
 

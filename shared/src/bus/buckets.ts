@@ -101,7 +101,8 @@ class JsonBucket<T> implements Bucket<T> {
       onMessage: (message) => {
         const key = message.subject.slice(prefix.length);
         const gone = message.headers?.has(HEADER.kvOperation) || message.headers?.has(HEADER.markerReason);
-        onChange({ key, entry: gone ? undefined : this.#decode(key, message.string(), message.seq) });
+        const revision = message.seq;
+        onChange({ key, revision, entry: gone ? undefined : this.#decode(key, message.string(), revision) });
         pending--;
         announce();
       },
@@ -136,7 +137,8 @@ class JsonBucket<T> implements Bucket<T> {
   }
 }
 
-function isConflict(error: unknown): boolean {
+/** Whether a stream refused a write because its expected last sequence is not the last. */
+export function isConflict(error: unknown): boolean {
   if (error instanceof JetStreamApiError) return WRONG_LAST_SEQUENCE.has(error.code);
   return error instanceof DvError && WRONG_LAST_SEQUENCE.has(error.details?.["errCode"]);
 }

@@ -2,7 +2,7 @@
 /** What services see of the message bus. The implementation is `connect.ts`; nothing outside this folder imports NATS. */
 import type { Contract, Handlers, Input, Output, Payload, Request, Scope } from "@debvisor/proto-events/kit";
 import type { EventEnvelope, TargetStatus, WireError } from "@debvisor/proto-events/replies";
-import type { BucketName } from "@debvisor/proto-events/streams";
+import type { BucketName, StreamName } from "@debvisor/proto-events/streams";
 import type { z } from "zod";
 import type { Logger } from "../log.ts";
 
@@ -10,15 +10,43 @@ import type { Logger } from "../log.ts";
 export interface RequestContext {
   readonly requestId: string;
   readonly actor: string;
+  /** Who typed it, as the caller's command says; undefined when it does not say. */
+  readonly user: string | undefined;
+  /** Address of the caller, as the gateway saw it. */
+  readonly source: string | undefined;
+  /** Trace id of the request, 32 hexadecimal digits. */
+  readonly traceId: string | undefined;
+  /** Id of the operation that the request belongs to, as whoever submits it made it; not checked. */
+  readonly operation: string | undefined;
+  /** The order that came with it, verified; present for every operation of scope `node` that is no read. */
+  readonly order: Order | undefined;
   /** Aborts when the operation's time is over. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+}
+
+/**
+ * What an order to a node belongs to (RULES.md 11 and 23): the step of an operation, in one direction, under one epoch of its
+ * owner. `fence` grows with every grant of the lock on `resource`; the node refuses what is older than what it has seen.
+ */
+export interface Order {
+  readonly operation: string;
+  readonly step: string;
+  readonly direction: "do" | "undo";
+  readonly epoch: number;
+  readonly resource: string | null;
+  readonly fence: number | null;
 }
 
 /** Options of a request. */
 export interface CallOptions {
   readonly requestId?: string;
   readonly actor?: string;
+  /** Who typed it, and from where; at most 200 printable characters each. */
+  readonly user?: string | undefined;
+  readonly source?: string | undefined;
+  /** Id of the operation that the request belongs to. */
+  readonly operation?: string | undefined;
   /** Default: the operation's `timeoutMs`. */
   readonly timeoutMs?: number;
   readonly traceparent?: string;
@@ -67,6 +95,8 @@ export interface BucketEntry<T> {
 /** A change of a bucket; `entry` is undefined when the key was deleted. */
 export interface BucketChange<T> {
   readonly key: string;
+  /** Of the entry, or of the deletion; it tells a change that is older than a write of one's own. */
+  readonly revision: number;
   readonly entry: BucketEntry<T> | undefined;
 }
 
@@ -81,6 +111,41 @@ export interface Bucket<T> {
   delete(key: string, revision?: number): Promise<void>;
   /** Reads everything once, then calls back on each change; `onReady` after the first pass. Survives reconnects. */
   watch(onChange: (change: BucketChange<T>) => void, onReady?: () => void): Promise<Closable>;
+}
+
+/** A record of a journal. `key` is the last token of its subject; `text` the stored bytes as UTF-8. */
+export interface JournalEntry {
+  readonly key: string;
+  readonly seq: number;
+  readonly timeMs: number;
+  readonly text: string;
+}
+
+/**
+ * An append-only stream with one subject for each key. Appends are guarded by the last sequence of the key (0: none yet), so
+ * that of two writers one learns that it is not alone.
+ */
+export interface Journal {
+  /**
+   * Appends and waits for the acknowledgement; returns the sequence. `id` (32 hexadecimal digits) makes a repeat within the
+   * stream's window harmless. @throws CONFLICT when the key's last sequence is another one, BUS_UNAVAILABLE when unknown
+   */
+  append(key: string, text: string, options: { readonly expected: number; readonly id: string }): Promise<number>;
+  /** Every record of a key, oldest first, as the stream's leader has them. @throws BUS_UNAVAILABLE */
+  read(key: string): Promise<JournalEntry[]>;
+  /** The record with that sequence, as the stream's leader has it; undefined when there is none. @throws BUS_UNAVAILABLE */
+  at(seq: number): Promise<JournalEntry | undefined>;
+  /** The last record of a key. @throws BUS_UNAVAILABLE */
+  last(key: string): Promise<JournalEntry | undefined>;
+  /** Follows the whole stream in order from a sequence on, each record once, over reconnects. */
+  follow(options: {
+    readonly fromSeq: number;
+    readonly onEntry: (entry: JournalEntry) => void | Promise<void>;
+    /** Called when a reader stands, with the number of records that it has yet to deliver. */
+    readonly onStand?: (pending: number) => void;
+  }): Promise<Closable>;
+  /** First and last sequence; `firstSeq` is `lastSeq + 1` when it is empty. @throws BUS_UNAVAILABLE */
+  range(): Promise<{ readonly firstSeq: number; readonly lastSeq: number }>;
 }
 
 /** A telemetry message as received. */
@@ -126,10 +191,45 @@ export interface ReadEventsOptions {
   readonly onEvent: (event: StoredEvent) => void | Promise<void>;
 }
 
+/** The key of a connection's credential, for what is signed in its name beyond the bus. */
+export interface Signer {
+  readonly user: string;
+  /** nkey, `U…`. */
+  readonly publicKey: string;
+  /** The user JWT that the cluster's authority signed for that key. */
+  readonly jwt: string;
+  /** Ed25519, 64 bytes. */
+  sign(bytes: Uint8Array): Uint8Array;
+}
+
+/** A command that a node refused. `issuer` is the user it claims, when the envelope could be read. */
+export interface Refusal {
+  /** `<service>.<operation>`. */
+  readonly command: string;
+  readonly issuer: string | undefined;
+  readonly cause: RefusalCause;
+  readonly requestId: string;
+}
+
+/** Which check of a command failed. */
+export type RefusalCause =
+  | "missing"
+  | "malformed"
+  | "issuer"
+  | "right"
+  | "signature"
+  | "node"
+  | "command"
+  | "arguments"
+  | "expired"
+  | "replayed";
+
 /** One connection to the bus under one credential. */
 export interface Bus {
   /** User that the server authenticated: a node id, or `<service>-<node id>` of a core part. */
   readonly user: string;
+  /** Signs in this connection's name. */
+  readonly signer: Signer;
   /** True while connected. */
   readonly connected: boolean;
   /** Number of reconnects since the start; readers of live streams compare it. */
@@ -145,6 +245,9 @@ export interface Bus {
     handlers: Handlers<C, S, RequestContext>,
     elsewhere?: () => RequestCounts,
   ): Promise<Closable>;
+
+  /** Calls back for every command that what is served here refused, before the refusal is answered. */
+  onRefused(callback: (refusal: Refusal) => void): void;
 
   /** Calls one operation. Target is a node id or `core`. @throws the operation's errors, UNAVAILABLE, TIMEOUT, MALFORMED_REPLY */
   request<const C extends Contract, K extends keyof C["operations"] & string>(
@@ -163,6 +266,19 @@ export interface Bus {
     input: unknown,
     options: CallOptions & { timeoutMs: number },
   ): Promise<string>;
+
+  /**
+   * Gives a node an order: a request with an envelope that is signed with this connection's credential (RULES.md 11). The
+   * credential needs the right to command that service. @throws as `request`, COMMAND_REFUSED, COMMAND_FENCED
+   */
+  command<const C extends Contract, K extends keyof C["operations"] & string>(
+    node: string,
+    contract: C,
+    operation: K,
+    input: Request<C, K>,
+    order: Order,
+    options?: CallOptions,
+  ): Promise<Output<C, K>>;
 
   /** Sends one request to each of the targets and yields exactly one answer for each. */
   scatter(
@@ -193,6 +309,9 @@ export interface Bus {
 
   /** Opens a bucket. */
   bucket<T>(name: BucketName, schema: z.ZodType<T>): Promise<Bucket<T>>;
+
+  /** Opens an append-only stream. Needs no answer of the bus. */
+  journal(stream: StreamName): Journal;
 
   /** Reads events in order, each once, resuming by itself over reconnects and broker restarts until stopped. @throws BUS_UNAVAILABLE */
   readEvents(options: ReadEventsOptions): Promise<Closable>;

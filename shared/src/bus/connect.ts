@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Connects to the bus under one credential and puts the parts of this folder together as a `Bus`. */
-import { type Contract, wireName } from "@debvisor/proto-events/kit";
+import { type Contract, type OperationSpec, wireName } from "@debvisor/proto-events/kit";
 import type { BucketName } from "@debvisor/proto-events/streams";
 import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
-import type { Msg, NatsConnection } from "@nats-io/nats-core";
+import type { Msg, MsgHdrs, NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import { z } from "zod";
-import { systemClock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Tracing } from "../telemetry.ts";
 import { openBucket } from "./buckets.ts";
-import type { Bus, Closable, InstanceStats, TelemetryMessage } from "./bus.ts";
+import type { Bus, CallOptions, Closable, InstanceStats, Refusal, Signer, TelemetryMessage } from "./bus.ts";
+import { CommandVerifier, sealCommand, signerOf } from "./command.ts";
 import { createEnvelope, EVENT_STREAM, eventRange, publishEnvelope, storedEvent } from "./events.ts";
+import { openJournal } from "./journal.ts";
 import { credentialAuthenticator } from "./keys.ts";
 import { readOrdered } from "./ordered.ts";
 import { parseData, requestText } from "./request.ts";
@@ -35,6 +37,10 @@ export interface ConnectOptions {
   readonly tracing?: Tracing;
   /** Longest time until the first connection stands, in milliseconds; default 10,000. */
   readonly patienceMs?: number;
+  /** Public keys of whoever may sign the users that give this node orders. Without any, every order is refused. */
+  readonly commandSigners?: readonly string[];
+  /** Clock of the life of orders. */
+  readonly clock?: Clock;
 }
 
 /** Asks every service instance for its statistics (ADR-32). */
@@ -88,16 +94,25 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
 class NatsBus implements ConnectedBus {
   readonly connection: NatsConnection;
   readonly user: string;
+  readonly signer: Signer;
   connected = true;
   reconnects = 0;
   readonly #options: ConnectOptions;
   readonly #log: Logger;
+  readonly #verifier: CommandVerifier;
   #scatterer: Scatterer | undefined;
 
   constructor(connection: NatsConnection, options: ConnectOptions) {
     this.connection = connection;
     this.user = options.credential.user;
+    this.signer = signerOf(options.credential);
     this.#options = options;
+    this.#verifier = new CommandVerifier({
+      nodeId: options.node.id,
+      signers: options.commandSigners ?? [],
+      clock: options.clock ?? systemClock,
+      log: options.log,
+    });
     this.#log = options.log;
     void this.#followStatus();
   }
@@ -105,7 +120,15 @@ class NatsBus implements ConnectedBus {
   serve: Bus["serve"] = (contract, scope, handlers, elsewhere) => {
     const { node, version, tracing } = this.#options;
     return serveContract(
-      { connection: this.connection, log: this.#log, version, nodeId: node.id, nodeName: node.name, tracing },
+      {
+        connection: this.connection,
+        log: this.#log,
+        version,
+        nodeId: node.id,
+        nodeName: node.name,
+        tracing,
+        verifier: this.#verifier,
+      },
       contract,
       scope,
       handlers,
@@ -113,27 +136,34 @@ class NatsBus implements ConnectedBus {
     );
   };
 
+  onRefused(callback: (refusal: Refusal) => void): void {
+    this.#verifier.onRefused(callback);
+  }
+
   request: Bus["request"] = async (target, contract, operation, input, options = {}) => {
-    const spec = contract.operations[operation];
-    if (!spec) throw new DvError("INTERNAL", `The contract ${contract.service} has no operation ${operation}.`);
-    const wire = wireName(operation);
+    const { spec, wire } = specOf(contract, operation);
     const text = await this.requestRaw(target, contract.service, wire, input, {
       timeoutMs: spec.timeoutMs,
       ...options,
     });
-    const parsed = spec.output.safeParse(parseData(text));
-    if (!parsed.success)
-      throw new DvError("MALFORMED_REPLY", `The answer of ${contract.service} ${wire} does not match its schema.`, {
-        cause: parsed.error,
-      });
-    return parsed.data as never;
+    return parseAnswer(contract, spec, wire, text) as never;
   };
 
-  requestRaw: Bus["requestRaw"] = async (target, service, wire, input, options) => {
-    if (!this.connected && !(await this.#untilConnected(options.timeoutMs))) {
-      throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
-    }
-    return requestText(this.connection, { target, service, wire }, input, options);
+  requestRaw: Bus["requestRaw"] = (target, service, wire, input, options) =>
+    this.#send({ target, service, wire }, input, options);
+
+  command: Bus["command"] = async (node, contract, operation, input, order, options = {}) => {
+    const { spec, wire } = specOf(contract, operation);
+    const text = await this.#send(
+      { target: node, service: contract.service, wire },
+      input,
+      { timeoutMs: spec.timeoutMs, operation: order.operation, ...options },
+      (headers, payload) => {
+        const clock = this.#options.clock ?? systemClock;
+        sealCommand(headers, this.signer, { cmd: `${contract.service}.${wire}`, node, order, payload, clock });
+      },
+    );
+    return parseAnswer(contract, spec, wire, text) as never;
   };
 
   scatter: Bus["scatter"] = (targets, service, wire, input, options) => {
@@ -177,6 +207,14 @@ class NatsBus implements ConnectedBus {
   bucket<T>(name: BucketName, schema: z.ZodType<T>) {
     return openBucket(this.connection, name, schema, this.#log);
   }
+
+  journal: Bus["journal"] = (stream) =>
+    openJournal({
+      connection: this.connection,
+      stream,
+      log: this.#log,
+      untilConnected: (patienceMs) => this.#untilConnected(patienceMs),
+    });
 
   readEvents: Bus["readEvents"] = ({ fromSeq, fromTimeMs, onEvent }) =>
     readOrdered(this.connection, {
@@ -234,8 +272,21 @@ class NatsBus implements ConnectedBus {
     await Promise.race([this.connection.close().catch(() => undefined), systemClock.sleep(500)]);
   }
 
+  async #send(
+    address: { readonly target: string; readonly service: string; readonly wire: string },
+    input: unknown,
+    options: CallOptions & { timeoutMs: number },
+    seal?: (headers: MsgHdrs, payload: Uint8Array) => void,
+  ): Promise<string> {
+    if (!this.connected && !(await this.#untilConnected(options.timeoutMs))) {
+      throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
+    }
+    return requestText(this.connection, address, input, options, seal);
+  }
+
   /** The client throws away what is sent while it reconnects, so senders wait for it. False when it does not come back. */
   async #untilConnected(patienceMs: number): Promise<boolean> {
+    if (this.connected) return true;
     const deadline = systemClock.monotonic() + Math.min(patienceMs / 2, RECONNECT_PATIENCE_MS);
     while (!this.connected && !this.connection.isClosed() && systemClock.monotonic() < deadline) {
       await systemClock.sleep(10);
@@ -254,6 +305,20 @@ class NatsBus implements ConnectedBus {
     }
     this.connected = false;
   }
+}
+
+function specOf(contract: Contract, operation: string): { spec: OperationSpec; wire: string } {
+  const spec = contract.operations[operation];
+  if (!spec) throw new DvError("INTERNAL", `The contract ${contract.service} has no operation ${operation}.`);
+  return { spec, wire: wireName(operation) };
+}
+
+function parseAnswer(contract: Contract, spec: OperationSpec, wire: string, text: string): unknown {
+  const parsed = spec.output.safeParse(parseData(text));
+  if (parsed.success) return parsed.data;
+  throw new DvError("MALFORMED_REPLY", `The answer of ${contract.service} ${wire} does not match its schema.`, {
+    cause: parsed.error,
+  });
 }
 
 function isReady(reply: { error?: unknown; cluster?: { leader?: string } }): boolean {

@@ -10,6 +10,8 @@ import { fromSeed, type KeyPair } from "@nats-io/nkeys";
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /** DER of a PKCS#8 private key up to the 32 bytes of an Ed25519 seed (RFC 8410 §7). */
 const PKCS8_ED25519 = Buffer.from("302e020100300506032b657004220420", "hex");
+/** DER of an SPKI public key up to the 32 bytes of an Ed25519 point (RFC 8410 §4). */
+const SPKI_ED25519 = Buffer.from("302a300506032b6570032100", "hex");
 /** Prefix of private keys; they read `P…`. */
 const PREFIX_PRIVATE = 15 << 3;
 
@@ -23,15 +25,38 @@ export function keyPairOf(seed: string): KeyPair {
 
 /** Signs in with the content of a credentials file. @throws TypeError when it holds no JWT and seed */
 export function credentialAuthenticator(creds: string): Authenticator {
-  const [, jwt] = /-----BEGIN NATS USER JWT-----\s+(\S+)\s+-+END/.exec(creds) ?? [];
-  const [, seed] = /-----BEGIN USER NKEY SEED-----\s+(\S+)\s+-+END/.exec(creds) ?? [];
-  if (jwt === undefined || seed === undefined) throw new TypeError("the credential holds no JWT and seed");
-  const pair = keyPairOf(seed);
+  const { jwt, pair } = credentialParts(creds);
   return (nonce) => ({
     jwt,
     nkey: pair.getPublicKey(),
     sig: Buffer.from(pair.sign(new TextEncoder().encode(nonce ?? ""))).toString("base64"),
   });
+}
+
+/** JWT and key pair of a credentials file. @throws TypeError when it holds no JWT and seed */
+export function credentialParts(creds: string): { readonly jwt: string; readonly pair: KeyPair } {
+  const [, jwt] = /-----BEGIN NATS USER JWT-----\s+(\S+)\s+-+END/.exec(creds) ?? [];
+  const [, seed] = /-----BEGIN USER NKEY SEED-----\s+(\S+)\s+-+END/.exec(creds) ?? [];
+  if (jwt === undefined || seed === undefined) throw new TypeError("the credential holds no JWT and seed");
+  return { jwt, pair: keyPairOf(seed) };
+}
+
+/** The key behind a public nkey, whatever its kind. @throws TypeError for a text that is none */
+export function publicKeyOf(nkey: string): KeyObject {
+  if (!/^[A-Z2-7]{56}$/.test(nkey)) throw new TypeError("not a public nkey");
+  const raw = base32Decode(nkey);
+  if (crc16(raw.subarray(0, 33)) !== ((raw[33] ?? 0) | ((raw[34] ?? 0) << 8)))
+    throw new TypeError("the public nkey is damaged");
+  return createPublicKey({
+    key: Buffer.concat([SPKI_ED25519, raw.subarray(1, 33)]),
+    format: "der",
+    type: "spki",
+  });
+}
+
+/** Whether the Ed25519 signature is that of the key over the bytes. */
+export function isSigned(key: KeyObject, bytes: Uint8Array, signature: Uint8Array): boolean {
+  return signature.length === 64 && verify(null, bytes, key, signature);
 }
 
 class NativeKeyPair implements KeyPair {

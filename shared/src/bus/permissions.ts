@@ -5,7 +5,7 @@
  */
 import type { Contract, Uses } from "@debvisor/proto-events/kit";
 import { BUCKETS, type BucketName, STREAMS } from "@debvisor/proto-events/streams";
-import { CORE, inboxPrefix, SUBJECT_FILTERS } from "@debvisor/proto-events/subjects";
+import { auditSubject, CORE, inboxPrefix, SUBJECT_FILTERS, sealSubject } from "@debvisor/proto-events/subjects";
 
 /** Allow-lists of a user, in the form that nats-server's JWTs take. */
 export interface Permissions {
@@ -21,25 +21,35 @@ const SERVICE_PROTOCOL = ["$SRV.PING", "$SRV.PING.>", "$SRV.INFO", "$SRV.INFO.>"
 
 /**
  * Template of the scoped key that signs node users: a node speaks and hears as itself only, never creates consumers, never
- * touches a bucket. The server expands `{{name()}}`, hence whoever signs checks the name first.
+ * touches a bucket. Of the audit trail it reads its own last record, to chain the next one to. The server expands `{{name()}}`, hence whoever signs checks the name first.
  */
 export function nodeTemplate(): Permissions {
   const own = SUBJECT_FILTERS.template;
   return {
-    pub: { allow: [own.events, own.telemetry, own.audit] },
+    pub: { allow: [own.events, own.telemetry, own.audit, lastAudit(own.audit)] },
     sub: { allow: [own.rpc, own.inbox, ...SERVICE_PROTOCOL] },
     resp: ONE_ANSWER,
   };
 }
 
+/** Tags of a core part's user: what nodes let it command, which they check themselves (RULES.md 11). */
+export function coreTags(contracts: readonly Contract[]): string[] {
+  return unique(contracts.flatMap(({ uses }) => uses?.commands ?? []).map(commandTag));
+}
+
+/** The tag of a user's JWT that lets it give orders to a service's node parts. */
+export function commandTag(service: string): string {
+  return `command:${service}`;
+}
+
 /** Permissions of a service's core part. `contracts` are those it implements; `user` is its user name. */
 export function corePermissions(user: string, contracts: readonly Contract[]): Permissions {
-  const publish: string[] = ["$JS.API.INFO"];
+  const publish: string[] = ["$JS.API.INFO", auditSubject(user), lastAudit(auditSubject(user))];
   const subscribe: string[] = [`${inboxPrefix(user)}.>`, ...SERVICE_PROTOCOL];
   for (const { service, uses } of contracts) {
     publish.push(SUBJECT_FILTERS.eventsOfService(CORE, service));
     subscribe.push(SUBJECT_FILTERS.rpcOfService(CORE, service));
-    if (uses) addUses(uses, publish, subscribe);
+    if (uses) addUses(user, uses, publish, subscribe);
   }
   return { pub: { allow: unique(publish) }, sub: { allow: unique(subscribe) }, resp: ONE_ANSWER };
 }
@@ -81,15 +91,37 @@ export function bucketStream(bucket: string): string {
   return `KV_${bucket}`;
 }
 
-function addUses(uses: Uses, publish: string[], subscribe: string[]): void {
+/** The request for the last record on one or more subjects of the audit trail. */
+export function lastAudit(subjects: string): string {
+  return `$JS.API.DIRECT.GET.DV_AUDIT.${subjects}`;
+}
+
+/** What a user that appends to a stream may publish; the audit trail is open to everybody, each under its own name. */
+function appendSubject(stream: string, user: string): string {
+  if (stream === "DV_OPS") return SUBJECT_FILTERS.allOperations;
+  if (stream === "DV_SEALS") return sealSubject(user);
+  throw new TypeError(`a contract cannot ask to append to ${stream}`);
+}
+
+function addUses(user: string, uses: Uses, publish: string[], subscribe: string[]): void {
   for (const called of uses.calls ?? []) {
     publish.push(called === "*" ? SUBJECT_FILTERS.allRpc : SUBJECT_FILTERS.rpcOfService(CORE, called));
   }
-  for (const bucket of uses.bucketsRead ?? []) publish.push(...readStream(bucketStream(bucket)));
-  for (const bucket of uses.bucketsWrite ?? []) publish.push(`$KV.${bucket satisfies string as BucketName}.>`);
-  for (const stream of uses.streamsRead ?? []) publish.push(...readStream(stream));
+  publish.push(...(uses.commands ?? []).map(SUBJECT_FILTERS.rpcOfServiceEverywhere), ...storageOf(user, uses));
   if (uses.census) publish.push(...SERVICE_PROTOCOL);
   if (uses.telemetry) subscribe.push(SUBJECT_FILTERS.allTelemetry);
+}
+
+/** What reading and writing the streams and buckets of a contract takes. */
+function storageOf(user: string, uses: Uses): string[] {
+  const { bucketsRead = [], bucketsWrite = [], streamsRead = [], streamsWrite = [], streamsWatched = [] } = uses;
+  return [
+    ...bucketsRead.flatMap((bucket) => readStream(bucketStream(bucket))),
+    ...bucketsWrite.map((bucket) => `$KV.${bucket satisfies string as BucketName}.>`),
+    ...streamsRead.flatMap(readStream),
+    ...[...streamsWatched, ...streamsWrite].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
+    ...streamsWrite.map((stream) => appendSubject(stream, user)),
+  ];
 }
 
 function readStream(stream: string): string[] {

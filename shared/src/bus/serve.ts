@@ -12,8 +12,9 @@ import { Svcm } from "@nats-io/services";
 import { causeChain, DvError, toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Span, Tracing } from "../telemetry.ts";
-import type { Closable, RequestContext, RequestCounts } from "./bus.ts";
-import { errorReply, HEADER, okReply } from "./wire.ts";
+import type { Closable, Order, RequestContext, RequestCounts } from "./bus.ts";
+import type { CommandVerifier } from "./command.ts";
+import { errorReply, HEADER, okReply, printable } from "./wire.ts";
 
 /** Requests that one endpoint works on at a time; more are refused at once, so that memory stays bounded. */
 const MAX_IN_FLIGHT = 1_024;
@@ -27,6 +28,8 @@ export interface ServeOptions {
   readonly nodeName: string;
   /** Where spans go; without export none are made here, the caller's ids are in its own log. */
   readonly tracing?: Tracing | undefined;
+  /** Checks the orders that node-scope operations arrive with. */
+  readonly verifier: CommandVerifier;
 }
 
 const NOTHING: RequestCounts = { requests: 0, errors: 0, totalMs: 0 };
@@ -106,6 +109,8 @@ function answerer(
       if (counts.inFlight >= MAX_IN_FLIGHT) throw new DvError("UNAVAILABLE", "The service is overloaded; try again.");
       counts.inFlight++;
       try {
+        // Before anything of the message is parsed: a node obeys nothing that is not signed (RULES.md 11).
+        if (isOrder(spec)) context.order = options.verifier.verify(message);
         const output = await handler(parseInput(spec, message), context);
         const text = okReply(JSON.stringify(output));
         // The client refuses to send what the server would cut the connection for; the requester would wait for nothing.
@@ -124,6 +129,11 @@ function answerer(
       span?.end({ "debvisor.request_id": context.requestId, "debvisor.node": options.nodeId }, failure);
     }
   };
+}
+
+/** Whether an operation is an order to a node. Node parts have no other right to change something for somebody. */
+function isOrder(spec: OperationSpec): boolean {
+  return spec.scope === "node" && spec.effect !== "read";
 }
 
 /** A span under the caller's, named by the subject, whose tokens are target, service and operation. */
@@ -154,7 +164,12 @@ function parseInput(spec: OperationSpec, message: Msg): unknown {
   );
 }
 
-function requestContext(log: Logger, spec: OperationSpec, message: Msg): RequestContext {
+const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-/;
+
+/** The order is added once it is verified. */
+type OpenContext = Omit<RequestContext, "order"> & { order: Order | undefined };
+
+function requestContext(log: Logger, spec: OperationSpec, message: Msg): OpenContext {
   const requestId = message.headers?.get(HEADER.requestId) || randomUUID();
   const asked = Number(message.headers?.get(HEADER.timeoutMs));
   const timeoutMs = Number.isFinite(asked) && asked > 0 ? Math.min(asked, spec.timeoutMs * 2) : spec.timeoutMs;
@@ -162,6 +177,11 @@ function requestContext(log: Logger, spec: OperationSpec, message: Msg): Request
   return {
     requestId,
     actor: message.headers?.get(HEADER.actor) || "system",
+    user: printable(message.headers?.get(HEADER.user)),
+    source: printable(message.headers?.get(HEADER.source)),
+    operation: printable(message.headers?.get(HEADER.operation)),
+    traceId: TRACEPARENT.exec(message.headers?.get(HEADER.traceparent) ?? "")?.[1],
+    order: undefined,
     get signal() {
       signal ??= AbortSignal.timeout(timeoutMs);
       return signal;
@@ -175,7 +195,8 @@ function requestContext(log: Logger, spec: OperationSpec, message: Msg): Request
 /** Returns the code that was answered. A handler may fail with the codes that its contract lists and the general ones; anything else is a bug and is logged. */
 function respondError(message: Msg, spec: OperationSpec, thrown: unknown, context: RequestContext): string {
   let error = toDvError(thrown);
-  if (!Object.hasOwn(GENERAL_ERROR_CODES, error.code) && !spec.errors.includes(error.code)) {
+  const isDeclared = Object.hasOwn(GENERAL_ERROR_CODES, error.code) || spec.errors.includes(error.code);
+  if (!isDeclared && !(isOrder(spec) && error.code === "COMMAND_REFUSED")) {
     error = new DvError("INTERNAL", "An internal error occurred.", { cause: thrown });
   }
   if (error.kind === "internal") {

@@ -14,6 +14,8 @@ import { DvError } from "../errors.ts";
 import { keyPairOf } from "./keys.ts";
 import {
   corePermissions,
+  coreTags,
+  lastAudit,
   nodeTemplate,
   type Permissions,
   streamAdminPermissions,
@@ -48,6 +50,17 @@ export interface ServerTrust {
   readonly systemAccount: string;
   /** Account public key → account JWT. */
   readonly accounts: Readonly<Record<string, string>>;
+}
+
+/**
+ * What somebody without any of the secrets needs to check what users of the bus have signed: the operator's key signs the
+ * accounts, an account names its signing keys, those sign the users' JWTs. Holds no secret.
+ */
+export interface VerifierTrust {
+  /** Public key, `O…`. */
+  readonly operator: string;
+  /** JWTs of the accounts CORE and NODES. */
+  readonly accounts: { readonly core: string; readonly nodes: string };
 }
 
 /** Gives out credentials. Every function throws INVALID_ARGUMENT for what is no node id or, as a user's name, no subject token. */
@@ -103,6 +116,19 @@ export async function serverTrust(seeds: TrustSeeds): Promise<ServerTrust> {
   };
 }
 
+/** The public side for somebody who checks signatures, also without a cluster. */
+export async function verifierTrust(seeds: TrustSeeds): Promise<VerifierTrust> {
+  const keys = pairs(seeds);
+  const { accounts } = await serverTrust(seeds);
+  const jwtOf = (key: KeyPair) => accounts[key.getPublicKey()] ?? "";
+  return { operator: keys.operator.getPublicKey(), accounts: { core: jwtOf(keys.core), nodes: jwtOf(keys.nodes) } };
+}
+
+/** Public keys of whoever signs the users that may give orders to nodes. */
+export function commandSigners(seeds: TrustSeeds): string[] {
+  return [keyPairOf(seeds.coreSigner).getPublicKey()];
+}
+
 /** An issuer that holds the secret keys itself. */
 export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
   const keys = pairs(seeds);
@@ -121,7 +147,8 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
     },
     forCore: async (service, nodeId, contracts) => {
       const user = checked(`${service}-${checkedNode(nodeId)}`);
-      return await issue(user, keys.coreSigner, keys.core, corePermissions(user, contracts));
+      const claims = { ...corePermissions(user, contracts), tags: coreTags(contracts) };
+      return await issue(user, keys.coreSigner, keys.core, claims);
     },
     forStreamAdmin: async (nodeId) => {
       const user = checked(`stream-admin-${checkedNode(nodeId)}`);
@@ -149,6 +176,7 @@ function coreAccount(keys: Keys): Partial<Account> {
     exports: [
       { name: "events", subject: SUBJECT_FILTERS.allEvents, type: "service" },
       { name: "audit", subject: SUBJECT_FILTERS.allAudit, type: "service" },
+      { name: "audit-last", subject: lastAudit(SUBJECT_FILTERS.allAudit), type: "service" },
     ],
     imports: [
       imported("requests", SUBJECT_FILTERS.allRpc, "service"),
@@ -178,6 +206,7 @@ function nodesAccount(keys: Keys): Partial<Account> {
     imports: [
       { name: "events", account: core, subject: SUBJECT_FILTERS.allEvents, type: "service" },
       { name: "audit", account: core, subject: SUBJECT_FILTERS.allAudit, type: "service" },
+      { name: "audit-last", account: core, subject: lastAudit(SUBJECT_FILTERS.allAudit), type: "service" },
     ],
   };
 }
@@ -192,12 +221,12 @@ async function issue(
   name: string,
   signer: KeyPair,
   account: KeyPair | undefined,
-  permissions: Permissions,
+  claims: Permissions & { readonly tags?: string[] },
 ): Promise<Credential> {
   const user = newUser();
   const issuer = account ? { issuer_account: account.getPublicKey() } : {};
   const jwt = await encodeUser(name, user, signer, {
-    ...permissions,
+    ...claims,
     ...issuer,
     allowed_connection_types: ["STANDARD"],
     subs: -1,

@@ -8,6 +8,12 @@ export const HEADER = {
   requestId: "Dv-Request-Id",
   actor: "Dv-Actor",
   timeoutMs: "Dv-Timeout-Ms",
+  user: "Dv-User",
+  source: "Dv-Source",
+  operation: "Dv-Operation",
+  command: "Dv-Command",
+  commandSignature: "Dv-Command-Sig",
+  commandCertificate: "Dv-Command-Cert",
   traceparent: "traceparent",
   messageId: "Nats-Msg-Id",
   serviceError: "Nats-Service-Error",
@@ -54,10 +60,22 @@ export function malformed(message: string): WireError {
   return { code: "MALFORMED_REPLY", kind: "internal", message };
 }
 
+/** Longest text of a header that a person's words go into, in characters. */
+const MAX_WORDS = 200;
+
+/** What may stand in a header, and later on a terminal: printable, cut; undefined when nothing is left. */
+export function printable(text: string | undefined): string | undefined {
+  const clean = text?.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").trim();
+  return clean ? Array.from(clean).slice(0, MAX_WORDS).join("") : undefined;
+}
+
 /** Headers of a request. */
 export function requestHeaders(options: {
   requestId: string;
   actor?: string | undefined;
+  user?: string | undefined;
+  source?: string | undefined;
+  operation?: string | undefined;
   timeoutMs: number;
   traceparent?: string | undefined;
 }): MsgHdrs {
@@ -66,6 +84,10 @@ export function requestHeaders(options: {
   headers.set(HEADER.timeoutMs, String(Math.ceil(options.timeoutMs)));
   if (options.actor) headers.set(HEADER.actor, options.actor);
   if (options.traceparent) headers.set(HEADER.traceparent, options.traceparent);
+  for (const name of ["user", "source", "operation"] as const) {
+    const value = printable(options[name]);
+    if (value) headers.set(HEADER[name], value);
+  }
   return headers;
 }
 

@@ -40,6 +40,8 @@ export function natsServerConfig(settings: NatsServerSettings): string {
     `port: ${settings.port}`,
     `http: ${quote(`127.0.0.1:${settings.monitorPort}`)}`,
     "max_payload: 1MB",
+    // A client's CONNECT carries its user JWT in one line; with many permissions that is more than the default of 4 KB.
+    "max_control_line: 32KB",
     "write_deadline: 5s",
     "ping_interval: 20s",
     "lame_duck_grace_period: 1s",

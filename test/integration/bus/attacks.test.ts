@@ -5,8 +5,18 @@
  */
 import { discoveryContract } from "@debvisor/proto-events/discovery";
 import { nodeAgentContract } from "@debvisor/proto-events/node-agent";
-import { auditSubject, eventSubject, inboxPrefix, rpcSubject, telemetrySubject } from "@debvisor/proto-events/subjects";
+import {
+  auditSubject,
+  eventSubject,
+  inboxPrefix,
+  operationSubject,
+  rpcSubject,
+  sealSubject,
+  telemetrySubject,
+} from "@debvisor/proto-events/subjects";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
+import { lastAudit } from "@debvisor/shared/bus/permissions";
+import type { JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { beforeAll, expect, test, vi } from "vitest";
 import { allDelivered, deniedPublishes, listen } from "../../support/attacker.ts";
@@ -25,12 +35,14 @@ let attacker: NatsConnection;
 let node: ConnectedBus;
 let gateway: ConnectedBus;
 let discovery: ConnectedBus;
+let admin: JetStreamManager;
 
 beforeAll(async () => {
   attacker = await cluster().connectBare(await cluster().issuer.forNode(evil));
   node = await cluster().connectNode(victim);
   gateway = await cluster().connectCore("gateway");
   discovery = await cluster().connectCore("discovery");
+  admin = (await cluster().admin()).manager;
   const record = ({ operations }: { operations: object }) =>
     Object.fromEntries(Object.keys(operations).map((name) => [name, () => carryOut(name)])) as never;
   await node.serve(nodeAgentContract, "node", record(nodeAgentContract));
@@ -58,6 +70,14 @@ async function eventsAfter(seq: number): Promise<{ origin: string; json: string 
   return events;
 }
 
+/** Subjects of everything that is stored, without what the attacker may store. */
+async function contents(): Promise<string[]> {
+  const names = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "DV_SEALS", "KV_dv_nodes"];
+  const infos = await Promise.all(names.map((name) => admin.streams.info(name, { subjects_filter: ">" })));
+  const counts = infos.flatMap(({ state }) => Object.entries(state.subjects ?? {}));
+  return counts.filter(([subject]) => !subject.includes(evil)).map(([subject, count]) => `${subject} ${count}`);
+}
+
 const settled = () =>
   allDelivered(attacker, () => gateway.eventRange(), [node.connection, gateway.connection, discovery.connection]);
 
@@ -68,6 +88,8 @@ const TARGETS: readonly [string, () => string][] = [
   ["an event of a core part", () => eventSubject("core", LOST)],
   ["telemetry of another node", () => telemetrySubject(victim, "node-agent", "heartbeat")],
   ["an audit record of another node", () => auditSubject(victim)],
+  ["the log of an operation", () => operationSubject("op-x")],
+  ["a checkpoint of the audit trail", () => sealSubject(victim)],
   ["a bucket", () => `$KV.dv_nodes.${victim}`],
   ["the administration of streams", () => "$JS.API.STREAM.DELETE.DV_EVENTS"],
   ["the inbox of a core part", () => `${inboxPrefix(gateway.user)}.x.y`],
@@ -85,7 +107,9 @@ test.for(TARGETS)("a reply subject that points at %s has no effect there", async
   const requests = listen(discovery.connection, rpcSubject("core", "discovery", "disable-node"));
   const executed = done.length;
 
-  for (const subject of [evilStarted, telemetrySubject(evil, "node-agent", "metrics"), auditSubject(evil)]) {
+  const stored = await contents();
+  const own = [telemetrySubject(evil, "node-agent", "metrics"), auditSubject(evil), lastAudit(auditSubject(evil))];
+  for (const subject of [evilStarted, ...own]) {
     attacker.publish(subject, JSON.stringify({ node: victim, reason: "forged" }), { reply: target() });
   }
   await settled();
@@ -95,6 +119,7 @@ test.for(TARGETS)("a reply subject that points at %s has no effect there", async
   expect((await eventsAfter(before)).map(({ origin }) => origin)).toEqual(
     (await gateway.eventRange()).lastSeq > before ? [evil] : [],
   );
+  expect(await contents()).toEqual(stored);
   await watch.stop();
 });
 

@@ -6,14 +6,18 @@
 
 import { discoveryContract } from "@debvisor/proto-events/discovery";
 import { gatewayContract } from "@debvisor/proto-events/gateway";
+import { contractsOf } from "@debvisor/proto-events/registry";
 import {
   auditSubject,
   eventSubject,
   inboxPrefix,
+  operationSubject,
   rpcSubject,
   SUBJECT_FILTERS,
+  sealSubject,
   telemetrySubject,
 } from "@debvisor/proto-events/subjects";
+import { lastAudit } from "@debvisor/shared/bus/permissions";
 import type { Credential } from "@debvisor/shared/bus/trust";
 import { expect, test, vi } from "vitest";
 import { deniedPublishes, deniedSubscriptions } from "../../support/attacker.ts";
@@ -24,8 +28,9 @@ const own = randomNodeId();
 const other = randomNodeId();
 const STARTED = "node-agent.agent.started";
 const SERVICE_PROTOCOL = ["$SRV.PING", "$SRV.INFO", "$SRV.STATS", "$SRV.PING.gateway", "$SRV.STATS.node-agent.x"];
-const STREAMS = ["DV_EVENTS", "KV_dv_nodes", "KV_dv_leases", "KV_dv_tokens", "KV_dv_idempotency"];
-const BUCKETS = ["dv_nodes", "dv_leases", "dv_tokens", "dv_idempotency"];
+const BUCKETS = ["dv_nodes", "dv_leases", "dv_locks", "dv_maintenance", "dv_operations", "dv_tokens", "dv_idempotency"];
+const STREAMS = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "DV_SEALS", ...BUCKETS.map((bucket) => `KV_${bucket}`)];
+const CORE_USERS = ["discovery", "gateway", "node-agent", "audit"].map((service) => `${service}-${own}`);
 
 const reads = (...streams: string[]) =>
   streams.flatMap((stream) => [
@@ -42,6 +47,8 @@ const reads = (...streams: string[]) =>
   ]);
 const writes = (...buckets: string[]) => buckets.map((bucket) => `$KV.${bucket}.x`);
 const administers = (verb: string) => STREAMS.map((stream) => `$JS.API.STREAM.${verb}.${stream}`);
+/** A party's own part of the audit trail: it adds to it, and reads its last record. */
+const audit = (user: string) => [auditSubject(user), lastAudit(auditSubject(user))];
 const requests = (target: string, ...services: string[]) => services.map((service) => rpcSubject(target, service, "x"));
 
 /** Everything that anybody may publish, and what nobody may. */
@@ -50,12 +57,16 @@ const PUBLISH = [
     eventSubject(origin, STARTED),
     eventSubject(origin, "discovery.node.lost"),
     eventSubject(origin, "gateway.token.created"),
+    eventSubject(origin, "host.node.rebooted"),
     telemetrySubject(origin, "node-agent", "heartbeat"),
-    auditSubject(origin),
+    ...audit(origin),
+    sealSubject(origin),
   ]),
-  ...requests(own, "node-agent"),
-  ...requests(other, "node-agent"),
-  ...requests("core", "discovery", "gateway"),
+  ...CORE_USERS.flatMap((user) => [...audit(user), sealSubject(user)]),
+  operationSubject("op-x"),
+  ...requests(own, "node-agent", "host", "audit"),
+  ...requests(other, "node-agent", "host", "audit"),
+  ...requests("core", "discovery", "gateway", "host", "audit", "operation"),
   ...reads(...STREAMS),
   ...writes(...BUCKETS),
   ...[
@@ -94,8 +105,11 @@ const SUBSCRIBE = [
     SUBJECT_FILTERS.eventsOf(node),
     SUBJECT_FILTERS.telemetryOf(node),
     auditSubject(node),
+    sealSubject(node),
   ]),
-  ...["discovery", "gateway"].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
+  ...["discovery", "gateway", "audit", "host", "operation", "maintenance", "node-agent"].map((service) =>
+    SUBJECT_FILTERS.rpcOfService("core", service),
+  ),
   ...[
     SUBJECT_FILTERS.rpcOf("core"),
     SUBJECT_FILTERS.eventsOf("core"),
@@ -103,6 +117,8 @@ const SUBSCRIBE = [
     SUBJECT_FILTERS.allEvents,
     SUBJECT_FILTERS.allTelemetry,
     SUBJECT_FILTERS.allAudit,
+    SUBJECT_FILTERS.allOperations,
+    SUBJECT_FILTERS.allSeals,
   ],
   ...[
     `${inboxPrefix(other)}.>`,
@@ -136,9 +152,11 @@ const IDENTITIES: readonly Identity[] = [
     name: "a node",
     credential: () => cluster().issuer.forNode(own),
     publish: [
-      ...[STARTED, "discovery.node.lost", "gateway.token.created"].map((type) => eventSubject(own, type)),
+      ...[STARTED, "discovery.node.lost", "gateway.token.created", "host.node.rebooted"].map((type) =>
+        eventSubject(own, type),
+      ),
       telemetrySubject(own, "node-agent", "heartbeat"),
-      auditSubject(own),
+      ...audit(own),
     ],
     subscribe: [SUBJECT_FILTERS.rpcOf(own), rpcSubject(own, "node-agent", "get-facts"), ...SERVICE_PROTOCOL],
   },
@@ -149,6 +167,7 @@ const IDENTITIES: readonly Identity[] = [
       eventSubject("core", "discovery.node.lost"),
       ...reads("KV_dv_nodes", "KV_dv_leases"),
       ...writes("dv_nodes", "dv_leases"),
+      ...audit(`discovery-${own}`),
       "$JS.API.INFO",
     ],
     subscribe: [SUBJECT_FILTERS.rpcOfService("core", "discovery"), ...everyTelemetry(), ...SERVICE_PROTOCOL],
@@ -158,14 +177,54 @@ const IDENTITIES: readonly Identity[] = [
     credential: () => cluster().issuer.forCore("gateway", own, [gatewayContract]),
     publish: [
       eventSubject("core", "gateway.token.created"),
-      ...requests(own, "node-agent"),
-      ...requests(other, "node-agent"),
-      ...requests("core", "discovery", "gateway"),
+      ...requests(own, "node-agent", "host", "audit"),
+      ...requests(other, "node-agent", "host", "audit"),
+      ...requests("core", "discovery", "gateway", "host", "audit", "operation"),
+      ...audit(`gateway-${own}`),
+      ...["DV_OPS", "DV_AUDIT"].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       ...reads("DV_EVENTS", "KV_dv_nodes", "KV_dv_tokens", "KV_dv_idempotency"),
       ...writes("dv_tokens", "dv_idempotency"),
       ...["$JS.API.INFO", "$SRV.PING", "$SRV.STATS", "$SRV.INFO.node-agent"],
     ],
     subscribe: [SUBJECT_FILTERS.rpcOfService("core", "gateway"), ...everyTelemetry(), ...SERVICE_PROTOCOL],
+  },
+  {
+    name: "the core part of the node agent",
+    credential: () => cluster().issuer.forCore("node-agent", own, contractsOf("node-agent")),
+    publish: [
+      ...[STARTED, "host.node.rebooted"].map((type) => eventSubject("core", type)),
+      ...audit(`node-agent-${own}`),
+      operationSubject("op-x"),
+      ...requests(own, "host"),
+      ...requests(other, "host"),
+      ...requests("core", "discovery", "host"),
+      ...reads("DV_EVENTS", "DV_OPS"),
+      ...reads(...["nodes", "leases", "locks", "maintenance", "operations"].map((name) => `KV_dv_${name}`)),
+      ...writes("dv_leases", "dv_locks", "dv_maintenance", "dv_operations"),
+      "$JS.API.INFO",
+    ],
+    subscribe: [
+      ...["host", "operation", "maintenance", "node-agent"].map((service) =>
+        SUBJECT_FILTERS.rpcOfService("core", service),
+      ),
+      ...SERVICE_PROTOCOL,
+    ],
+  },
+  {
+    name: "the core part of audit",
+    credential: () => cluster().issuer.forCore("audit", own, contractsOf("audit")),
+    publish: [
+      ...audit(`audit-${own}`),
+      ...[own, other, "core", ...CORE_USERS].map((user) => lastAudit(auditSubject(user))),
+      sealSubject(`audit-${own}`),
+      ...requests(own, "audit"),
+      ...requests(other, "audit"),
+      ...requests("core", "audit"),
+      ...reads("DV_AUDIT", "DV_SEALS", "DV_OPS", "KV_dv_leases", "KV_dv_nodes"),
+      ...writes("dv_leases"),
+      "$JS.API.INFO",
+    ],
+    subscribe: [SUBJECT_FILTERS.rpcOfService("core", "audit"), ...SERVICE_PROTOCOL],
   },
   {
     name: "the stream administrator",

@@ -5,8 +5,11 @@ import { contract, operation, wireName } from "@debvisor/proto-events/kit";
 import { CONTRACTS } from "@debvisor/proto-events/registry";
 import { WireError } from "@debvisor/proto-events/replies";
 import { rpcSubject } from "@debvisor/proto-events/subjects";
+import { sealCommand, signerOf } from "@debvisor/shared/bus/command";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
+import { systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
+import { headers as createHeaders } from "@nats-io/nats-core";
 import fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
@@ -216,7 +219,12 @@ test.for(operationsToFuzz())(
       credential,
       origin: scope === "node" ? id : "core",
       node: { id, name: "n" },
+      commandSigners: cluster().commandSigners,
     });
+    const signer = signerOf(
+      await cluster().issuer.forCore(service, randomNodeId(), [{ ...served, uses: { commands: [service] } }]),
+    );
+    const isOrder = scope === "node" && served.operations[name]?.effect !== "read";
     const handlers = Object.fromEntries(
       Object.keys(served.operations).map((key) => [key, (input: unknown) => ({ input: typeof input })]),
     );
@@ -225,10 +233,18 @@ test.for(operationsToFuzz())(
 
     await fc.assert(
       fc.asyncProperty(anyBody, async (body) => {
-        const reply = (await gateway.connection.request(subject, body, { timeout: 3_000 })).json<{
-          ok: boolean;
-          error?: unknown;
-        }>();
+        const headers = createHeaders();
+        // Behind a good envelope, or the arguments would not be looked at.
+        if (isOrder)
+          sealCommand(headers, signer, {
+            cmd: `${service}.${wireName(name)}`,
+            node: id,
+            order: { operation: "op-x", step: "s", direction: "do", epoch: 0, resource: null, fence: null },
+            payload: body,
+            clock: systemClock,
+          });
+        const answer = await gateway.connection.request(subject, body, { timeout: 3_000, headers });
+        const reply = answer.json<{ ok: boolean; error?: unknown }>();
         const error = reply.ok ? undefined : WireError.parse(reply.error);
         expect([undefined, "INVALID_ARGUMENT"]).toContain(error?.code);
       }),

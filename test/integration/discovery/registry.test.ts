@@ -53,7 +53,13 @@ async function startServer(config: Partial<DiscoveryConfig> = {}): Promise<Serve
     log: cluster().log.child({ server: id }),
     clock: systemClock,
     tracing: await startTracing({ service: "discovery", instance: id, version: "0.1.0", env: {} }),
-    node: { ...identity, stateDir: "/nonexistent", addresses: ["127.0.0.1"], advertiseKey: KEY },
+    node: {
+      ...identity,
+      stateDir: "/nonexistent",
+      addresses: ["127.0.0.1"],
+      advertiseKey: KEY,
+      trust: { operator: "", accounts: [] },
+    },
     nodeBus,
     coreBus,
   };

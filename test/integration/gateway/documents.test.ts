@@ -14,6 +14,7 @@ import { asyncapiDocument, withServer } from "../../../services/gateway/asyncapi
 import { openapiDocument } from "../../../services/gateway/openapi.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, metrics, type Rig, startPeers, startRig, until } from "./rig.ts";
+import { startAuditor, startEngine } from "./stand-ins.ts";
 import { Client } from "./stream-client.ts";
 
 type Json = Record<string, unknown>;
@@ -54,6 +55,7 @@ const contractRoutes = routes.filter(([title]) => operationIds.has(title));
 
 const ajv = new Ajv2020({ strict: false, allErrors: true });
 addFormats.default(ajv);
+ajv.addFormat("base64", /^[A-Za-z0-9+/]*={0,2}$/);
 ajv.addSchema(openapi, "openapi");
 
 /** What a schema of the document finds wrong with a value. References are to the document. */
@@ -68,6 +70,8 @@ let rig: Rig;
 
 beforeAll(async () => {
   await startPeers(cluster(), ["node-1", "node-2"]);
+  await startEngine(cluster());
+  await startAuditor(cluster());
   rig = await startRig(cluster());
 });
 afterAll(() => rig?.[Symbol.asyncDispose]());

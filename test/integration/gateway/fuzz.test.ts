@@ -6,12 +6,15 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, keyed, type Rig, startPeers, startRig } from "./rig.ts";
+import { startAuditor, startEngine } from "./stand-ins.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
 let rig: Rig;
 
 beforeAll(async () => {
   await startPeers(cluster(), ["node-1", "node-2"]);
+  await startEngine(cluster());
+  await startAuditor(cluster());
   rig = await startRig(cluster());
 });
 afterAll(() => rig?.[Symbol.asyncDispose]());

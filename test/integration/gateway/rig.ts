@@ -83,6 +83,7 @@ export async function gatewayContext(
       stateDir: cluster.dir,
       addresses: ["127.0.0.1"],
       advertiseKey: new Uint8Array(32),
+      trust: { operator: "", accounts: [] },
     },
     nodeBus: bus,
     coreBus: bus,
@@ -172,7 +173,13 @@ export async function settled(at: Rig): Promise<void> {
 export async function startPeers(
   cluster: BusCluster,
   names: readonly string[],
-): Promise<{ readonly nodes: readonly TestNode[]; readonly discovery: ConnectedBus; calls: string[] }> {
+): Promise<{
+  readonly nodes: readonly TestNode[];
+  readonly discovery: ConnectedBus;
+  readonly calls: string[];
+  /** What discovery answers with; a test may change it. */
+  readonly records: readonly Node[];
+}> {
   const discovery = await cluster.connectCore("discovery");
   const registry = await discovery.bucket("dv_nodes", Node);
   const records = names.map((name) => nodeRecord(randomNodeId(), name));
@@ -211,7 +218,7 @@ export async function startPeers(
       return { id, name, bus };
     }),
   );
-  return { nodes, discovery, calls };
+  return { nodes, discovery, calls, records };
 }
 
 /** What every node answers to getMetrics. */

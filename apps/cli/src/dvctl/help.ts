@@ -11,8 +11,9 @@ export const help: CommandSpec = {
   input: z.strictObject({
     noun: z.string().optional().describe("Noun of the command."),
     verb: z.string().optional().describe("Verb of the command."),
+    secondWord: z.string().optional().describe("Second word of the verb, where it has two."),
   }),
-  args: ["noun", "verb"],
+  args: ["noun", "verb", "secondWord"],
   effect: "read",
   privilege: "None.",
   errors: [],
@@ -23,7 +24,7 @@ export const help: CommandSpec = {
     ],
   },
   run: ({ input, program, output }) => {
-    const words = [input["noun"], input["verb"]].filter((word) => typeof word === "string");
+    const words = [input["noun"], input["verb"], input["secondWord"]].filter((word) => typeof word === "string");
     const { command, noun } = resolveCommand(program, words);
     output.line(
       command ? commandHelp(program, command) : noun === undefined ? programHelp(program) : nounHelp(program, noun),

@@ -12,8 +12,9 @@ export const man: CommandSpec = {
   input: z.strictObject({
     noun: z.string().optional().describe("Noun of the command."),
     verb: z.string().optional().describe("Verb of the command."),
+    secondWord: z.string().optional().describe("Second word of the verb, where it has two."),
   }),
-  args: ["noun", "verb"],
+  args: ["noun", "verb", "secondWord"],
   effect: "read",
   privilege: "None.",
   errors: [],
@@ -22,7 +23,7 @@ export const man: CommandSpec = {
     scenarios: [{ command: "dvctl man > /usr/local/share/man/man1/dvctl.1", does: "Install the page of dvctl." }],
   },
   run: ({ input, program, output }) => {
-    const words = [input["noun"], input["verb"]].filter((word) => typeof word === "string");
+    const words = [input["noun"], input["verb"], input["secondWord"]].filter((word) => typeof word === "string");
     const { command } = resolveCommand(program, words);
     output.line(command ? commandPage(program, command, version()) : programPage(program, version()));
     return Promise.resolve(EXIT.ok);

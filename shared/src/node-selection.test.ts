@@ -2,7 +2,7 @@
 /** Selections: what they select, and that nothing is selected by mistake. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseSelection, type SelectableNode, selectNodes } from "./selection.ts";
+import { parseSelection, type SelectableNode, selectNodes } from "./node-selection.ts";
 
 const node = (name: string, more: Partial<SelectableNode> = {}): SelectableNode => ({
   id: `id-${name}`,

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The operations of contract host that a node answers itself, and what they share: the ledger, the host, the reports. */
+import { join } from "node:path";
+import { hostContract } from "@debvisor/proto-events/host";
+import type { Bus, Closable } from "@debvisor/shared/bus/bus";
+import type { Clock } from "@debvisor/shared/clock";
+import { causeChain, DvError, toDvError } from "@debvisor/shared/errors";
+import type { Logger } from "@debvisor/shared/log";
+import { type Ledger, openLedger } from "@debvisor/shared/operation/ledger";
+import type { NodeIdentity } from "@debvisor/shared/service";
+import { createHostControl, type Host } from "./host.ts";
+import { getBootHandler } from "./operations/get-boot.ts";
+import { getFileHandler } from "./operations/get-file.ts";
+import { getUnitHandler } from "./operations/get-unit.ts";
+import { rebootHostHandler } from "./operations/reboot-host.ts";
+import { restartUnitHandler } from "./operations/restart-unit.ts";
+import { writeFileHandler } from "./operations/write-file.ts";
+import { createHostEvents } from "./reconcilers/host-events.ts";
+import { reportRefusals } from "./reconcilers/refusals.ts";
+
+/** What it needs. */
+export interface NodeOrdersDeps {
+  readonly node: NodeIdentity;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly host: Pick<Host, "isLab" | "hasSystemd" | "proc">;
+}
+
+/** Answers until stopped; stopping waits for orders under way, up to two seconds, and tells those that wait to end. */
+export async function serveOrders({ node, bus, clock, log, host }: NodeOrdersDeps): Promise<Closable> {
+  const { files, manager } = createHostControl(node, host);
+  const ledger = ledgerOf(join(node.stateDir, "ledger.sqlite"), { clock, log });
+  const events = createHostEvents({ bus, node, log });
+  const stopping = new AbortController();
+  const deps = { files, manager, ledger, clock, events, stopping: stopping.signal };
+  reportRefusals({ bus, node, clock, log }, stopping.signal);
+  const operations = await bus.serve(hostContract, "node", {
+    getFile: getFileHandler(deps),
+    writeFile: writeFileHandler(deps),
+    getUnit: getUnitHandler(deps),
+    restartUnit: restartUnitHandler(deps),
+    getBoot: getBootHandler(deps),
+    rebootHost: rebootHostHandler(deps),
+  });
+  return {
+    stop: async () => {
+      stopping.abort();
+      await operations.stop();
+      ledger.close();
+    },
+  };
+}
+
+/** A ledger that cannot be opened refuses every order and nothing else: the node is still to be seen and read. */
+function ledgerOf(file: string, options: { clock: Clock; log: Logger }): Pick<Ledger, "execute" | "close"> {
+  try {
+    return openLedger(file, options);
+  } catch (error) {
+    const { code } = toDvError(error);
+    options.log.fatal({ code, cause: causeChain(error) }, "the ledger cannot be opened; every order is refused");
+    const refusal = new DvError("UNAVAILABLE", "This node takes no orders: its ledger cannot be opened.", {
+      cause: error,
+      details: { cause: code },
+    });
+    return { execute: () => Promise.reject(refusal), close: () => undefined };
+  }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Maintenance as it is stored: bucket dv_maintenance, one entry for each node that ever was in maintenance, and one for the
+ * cluster. An entry is never deleted: its fence is what keeps an operation that was overtaken from writing late.
+ */
+import { CLUSTER, Maintenance } from "@debvisor/proto-events/maintenance";
+import type { Bucket, Bus, Closable } from "@debvisor/shared/bus/bus";
+import { DvError } from "@debvisor/shared/errors";
+import { z } from "zod";
+
+/** An entry of the bucket. `eventId`: made once for each change, so that its event is stored once. */
+export const MaintenanceEntry = z.object({
+  fence: z.number().int().nonnegative(),
+  operation: z.string().describe("The operation that wrote it last."),
+  eventId: z.string().regex(/^[0-9a-f]{32}$/),
+  maintenance: Maintenance.nullable(),
+});
+export type MaintenanceEntry = z.output<typeof MaintenanceEntry>;
+
+/** More targets than this are looked up in the picture that the watch keeps, fewer in the bucket itself. */
+const MOST_READS = 20;
+
+/** What a change brings about. */
+export interface MaintenanceChange {
+  readonly target: string;
+  readonly before: Maintenance | null;
+  readonly after: Maintenance | null;
+  readonly operation: string;
+  readonly fence: number;
+  readonly eventId: string;
+}
+
+/** Reads, watches and changes the bucket. */
+export class MaintenanceStore implements Closable {
+  readonly #picture = new Map<string, Maintenance>();
+  #bucket: Bucket<MaintenanceEntry> | undefined;
+  #watch: Closable | undefined;
+  /** True once every entry is known. */
+  loaded = false;
+
+  /** @throws BUS_UNAVAILABLE */
+  async start(bus: Pick<Bus, "bucket">): Promise<void> {
+    const bucket = await bus.bucket("dv_maintenance", MaintenanceEntry);
+    this.#bucket = bucket;
+    this.#watch = await bucket.watch(
+      ({ key, entry }) => {
+        const maintenance = entry?.value.maintenance;
+        if (maintenance) this.#picture.set(key, maintenance);
+        else this.#picture.delete(key);
+      },
+      () => {
+        this.loaded = true;
+      },
+    );
+  }
+
+  async stop(): Promise<void> {
+    await this.#watch?.stop();
+  }
+
+  /** Everything that is in maintenance, as last seen; the cluster first. */
+  list(): readonly Maintenance[] {
+    const first = ({ target }: Maintenance) => (target === CLUSTER ? 0 : 1);
+    return [...this.#picture.values()].sort((a, b) => first(a) - first(b) || (a.name < b.name ? -1 : 1));
+  }
+
+  /** Maintenance of one target now. @throws BUS_UNAVAILABLE */
+  async get(target: string): Promise<Maintenance | null> {
+    return (await this.#open().get(target))?.value.maintenance ?? null;
+  }
+
+  /** Maintenance of any of the targets, or of the cluster. @throws BUS_UNAVAILABLE */
+  async of(targets: readonly string[]): Promise<readonly Maintenance[]> {
+    const keys = [...new Set([CLUSTER, ...targets])];
+    if (keys.length > MOST_READS) return keys.flatMap((key) => this.#picture.get(key) ?? []);
+    const found = await Promise.all(keys.map((key) => this.get(key)));
+    return found.filter((entry) => entry !== null);
+  }
+
+  /**
+   * Makes a change unless it is made already. @throws COMMAND_FENCED when a newer operation has been here, CONFLICT when the
+   * entry is neither as before nor as after, BUS_UNAVAILABLE
+   */
+  async change({ target, before, after, operation, fence, eventId }: MaintenanceChange): Promise<{ eventId: string }> {
+    const bucket = this.#open();
+    const current = await bucket.get(target);
+    if (current && current.value.fence > fence)
+      throw new DvError(
+        "COMMAND_FENCED",
+        `Operation ${current.value.operation} has changed maintenance of ${target} since.`,
+      );
+    const now = current?.value.maintenance ?? null;
+    const mine = current?.value.operation === operation;
+    if (mine && same(now, after)) return { eventId: current.value.eventId };
+    if (!same(now, before))
+      throw new DvError("CONFLICT", `Maintenance of ${target} was changed meanwhile${now ? ` by ${now.holder}` : ""}.`);
+    const entry: MaintenanceEntry = { fence, operation, eventId, maintenance: after };
+    if (current) await bucket.update(target, entry, current.revision);
+    else await bucket.create(target, entry);
+    return { eventId };
+  }
+
+  /** Ends maintenance that was over; false when it was changed meanwhile. @throws BUS_UNAVAILABLE */
+  async expire(maintenance: Maintenance, eventId: string): Promise<boolean> {
+    const bucket = this.#open();
+    const current = await bucket.get(maintenance.target);
+    if (!current || !same(current.value.maintenance, maintenance)) return false;
+    await bucket.update(maintenance.target, { ...current.value, eventId, maintenance: null }, current.revision);
+    return true;
+  }
+
+  #open(): Bucket<MaintenanceEntry> {
+    if (!this.#bucket) throw new DvError("UNAVAILABLE", "Maintenance cannot be read yet.");
+    return this.#bucket;
+  }
+}
+
+/** Equal in what matters; the same operation writes the same. */
+export function same(a: Maintenance | null, b: Maintenance | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.operation === b.operation && a.until === b.until && a.holder === b.holder && a.reason === b.reason;
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Every operation as one process sees it, by following the log stream. What is open is kept whole, what has ended as one line of
+ * the list; more than that is read from the stream when somebody asks. The picture may lag: decisions rest on compare-and-set.
+ */
+import type { OperationSummary } from "@debvisor/proto-events/operation";
+import type { Closable, Journal, JournalEntry } from "../bus/bus.ts";
+import type { Logger } from "../log.ts";
+import type { Definition } from "./definition.ts";
+import { apply, type Folded, fold } from "./fold.ts";
+import { foldEntries, parseEntry } from "./operation-log.ts";
+import { operationView, summaryOf } from "./view.ts";
+
+/** Ended operations in the list; older ones are found by their id only. */
+const MOST_ENDED = 20_000;
+
+export interface CatalogueDeps {
+  readonly journal: Journal;
+  readonly log: Logger;
+  readonly definition: (type: string) => Definition<never> | undefined;
+}
+
+/** Follows the log stream from its beginning. */
+export class Catalogue {
+  readonly #deps: CatalogueDeps;
+  readonly #open = new Map<string, Folded>();
+  readonly #ended = new Map<string, OperationSummary>();
+  /** Operations with a record that this version does not understand. They are left to others. */
+  readonly #foreign = new Set<string>();
+  readonly #listeners = new Set<(id: string, entry: JournalEntry) => void>();
+  #reader: Closable | undefined;
+  #pending = Number.POSITIVE_INFINITY;
+
+  constructor(deps: CatalogueDeps) {
+    this.#deps = deps;
+  }
+
+  /** Undefined once everything that was stored before the start has been read. */
+  get waitsFor(): string | undefined {
+    return this.#pending <= 0 ? undefined : "the operation log";
+  }
+
+  async start(): Promise<void> {
+    this.#reader = await this.#deps.journal.follow({
+      fromSeq: 1,
+      onStand: (pending) => {
+        this.#pending = pending;
+      },
+      onEntry: async (entry) => {
+        await this.#take(entry);
+        this.#pending--;
+        for (const listener of this.#listeners) listener(entry.key, entry);
+      },
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#reader?.stop();
+  }
+
+  /** Calls back after each record has been taken in. */
+  onEntry(listener: (id: string, entry: JournalEntry) => void): Closable {
+    this.#listeners.add(listener);
+    return {
+      stop: () => {
+        this.#listeners.delete(listener);
+        return Promise.resolve();
+      },
+    };
+  }
+
+  /** Operations that are not closed, as last seen. */
+  open(): ReadonlyMap<string, Folded> {
+    return this.#open;
+  }
+
+  /** True for an operation that some other version of this software has to run. */
+  isForeign(id: string): boolean {
+    return this.#foreign.has(id);
+  }
+
+  /** Whether an operation is known and has not ended; undefined when it is not known (yet). */
+  isLive(id: string): boolean | undefined {
+    if (this.#foreign.has(id)) return true;
+    const open = this.#open.get(id);
+    // What has ended gives back its locks itself, until it is closed.
+    if (open) return true;
+    return this.#ended.has(id) ? false : undefined;
+  }
+
+  /** Every operation of the list, newest first. */
+  list(): OperationSummary[] {
+    const open = [...this.#open.values()].map((folded) =>
+      summaryOf(operationView(folded, this.#deps.definition(folded.created.type))),
+    );
+    return [...open, ...this.#ended.values()].sort((a, b) => ((a.createdAt ?? "") < (b.createdAt ?? "") ? 1 : -1));
+  }
+
+  /** The state by the log itself. @throws BUS_UNAVAILABLE */
+  async read(id: string): Promise<Folded | undefined> {
+    return foldEntries(await this.#deps.journal.read(id));
+  }
+
+  async #take(entry: JournalEntry): Promise<void> {
+    const { key: id } = entry;
+    if (this.#foreign.has(id)) return;
+    const placed = parseEntry(entry);
+    const known = this.#open.get(id);
+    if (!placed) this.#leave(id);
+    else if (known) apply(known, placed);
+    else if (placed.record.t === "created") {
+      const folded = fold([placed]);
+      if (folded) this.#open.set(id, folded);
+    } else await this.#reopen(id, entry.seq);
+    const folded = this.#open.get(id);
+    if (folded?.closed) this.#close(id, folded);
+  }
+
+  /** Something more about an operation that was closed: a rollback. */
+  async #reopen(id: string, seq: number): Promise<void> {
+    const entries = await this.#deps.journal.read(id).catch(() => []);
+    const folded = foldEntries(entries.filter((entry) => entry.seq <= seq));
+    if (!folded) return;
+    this.#ended.delete(id);
+    this.#open.set(id, folded);
+  }
+
+  #leave(id: string): void {
+    this.#open.delete(id);
+    this.#foreign.add(id);
+    this.#deps.log.warn({ operation: id }, "an operation holds a record that this version does not understand");
+  }
+
+  #close(id: string, folded: Folded): void {
+    this.#open.delete(id);
+    this.#ended.delete(id);
+    this.#ended.set(id, summaryOf(operationView(folded, this.#deps.definition(folded.created.type))));
+    const [oldest] = this.#ended.keys();
+    if (this.#ended.size > MOST_ENDED && oldest !== undefined) this.#ended.delete(oldest);
+  }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Requests to an operation that exists: cancel, pause, continue, rollback. They are records of its log, written by whoever is
+ * asked and acted upon by the owner; so they survive both.
+ */
+import { randomBytes } from "node:crypto";
+import type { Journal } from "../bus/bus.ts";
+import { type Clock, timestamp } from "../clock.ts";
+import { DvError, toDvError } from "../errors.ts";
+import type { Definition } from "./definition.ts";
+import { isUndoable } from "./ending.ts";
+import { apply, type Folded } from "./fold.ts";
+import type { LockTable } from "./lock-table.ts";
+import type { ControlVerb, LogRecord } from "./log-record.ts";
+import { foldEntries } from "./operation-log.ts";
+
+export interface ControlDeps {
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly locks: LockTable;
+  readonly definition: (type: string) => Definition<never> | undefined;
+}
+
+export interface ControlRequest {
+  readonly by: string;
+  readonly user: string | null;
+  readonly reason: string | null;
+  readonly revision?: number | undefined;
+}
+
+const PATIENCE_MS = 5_000;
+const RETRY_MS = 50;
+
+/**
+ * Appends the request and returns the state with it. What is already so is no error: a repeat of the same request changes
+ * nothing. @throws OPERATION_NOT_FOUND, OPERATION_STATE, LOCK_HELD, CONFLICT, BUS_UNAVAILABLE
+ */
+export async function requestControl(
+  deps: ControlDeps,
+  id: string,
+  request: ControlVerb,
+  who: ControlRequest,
+): Promise<Folded> {
+  const { journal, clock } = deps;
+  const deadline = clock.monotonic() + PATIENCE_MS;
+  const rid = randomBytes(16).toString("hex");
+  for (;;) {
+    const entries = await journal.read(id);
+    const folded = foldEntries(entries);
+    if (!folded) throw new DvError("OPERATION_NOT_FOUND", `No operation ${id} is known.`);
+    if (entries.some(({ text }) => text.includes(rid)) || isSoAlready(folded, request)) return folded;
+    requireRevision(folded, who.revision);
+    requireState(deps, folded, request);
+    if (request === "rollback") await lockForRollback(deps, folded);
+    const record = recordOf(folded, request, who, rid, timestamp(clock));
+    try {
+      const seq = await journal.append(id, JSON.stringify(record), { expected: folded.seq, id: rid });
+      apply(folded, { seq, timeMs: clock.now(), record });
+      return folded;
+    } catch (error) {
+      if (!mayRepeat(error) || clock.monotonic() > deadline) throw error;
+      await clock.sleep(RETRY_MS);
+    }
+  }
+}
+
+function mayRepeat(error: unknown): boolean {
+  const { code } = toDvError(error);
+  return code === "CONFLICT" || code === "BUS_UNAVAILABLE";
+}
+
+function recordOf(
+  { epoch }: Folded,
+  request: ControlVerb,
+  { by, user, reason }: ControlRequest,
+  rid: string,
+  at: string,
+): LogRecord {
+  return { t: "request", v: 1, rid, epoch, at, request, by, user, reason };
+}
+
+function isSoAlready(folded: Folded, request: ControlVerb): boolean {
+  if (request === "cancel") {
+    const undoes = folded.undoing && folded.state !== "stuck";
+    return folded.state === "cancelled" || (!folded.endedAt && (folded.cancel !== null || undoes));
+  }
+  if (request === "pause") return !folded.endedAt && folded.pause !== null;
+  if (request === "continue")
+    return !folded.endedAt && folded.pause === null && ["running", "undoing"].includes(folded.state);
+  return !folded.endedAt && folded.undoing;
+}
+
+function requireRevision({ created, seq }: Folded, revision: number | undefined): void {
+  if (revision === undefined || revision === seq) return;
+  throw new DvError("CONFLICT", `${created.operation} is at revision ${seq}, not ${revision}.`);
+}
+
+function requireState(deps: ControlDeps, folded: Folded, request: ControlVerb): void {
+  const id = folded.created.operation;
+  const refuse = (why: string): never => {
+    throw new DvError("OPERATION_STATE", `${id} is ${folded.state}: ${why}.`, { details: { state: folded.state } });
+  };
+  if (request === "rollback") {
+    if (!folded.endedAt) refuse("it has not ended; cancel undoes it");
+    if (!isUndoable(folded, deps.definition(folded.created.type))) refuse("there is nothing that could be undone");
+    if (!folded.closed) refuse("its end is not recorded yet; try again in a moment");
+    return;
+  }
+  if (folded.endedAt) refuse(`it has ended and cannot ${request}`);
+  if (request === "pause" && folded.undoing) refuse("an undo cannot be paused");
+}
+
+/** Whoever holds the resources now would be disturbed by the undo; so the locks come before the request. */
+async function lockForRollback({ locks }: ControlDeps, { created }: Folded): Promise<void> {
+  const { operation, type, actor, resources, options } = created;
+  await locks.acquire(
+    { operation, type, actor, reason: options.reason ?? null, priority: options.priority, expiresAt: null, resources },
+    { wait: false },
+  );
+}

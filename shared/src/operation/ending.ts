@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How an operation and each of its targets ended, from its log. Pure. */
+import type { OperationState, TargetOutcome } from "@debvisor/proto-events/durable";
+import type { WireError } from "@debvisor/proto-events/replies";
+import { DvError } from "../errors.ts";
+import type { Definition } from "./definition.ts";
+import type { Folded, StepStatus } from "./fold.ts";
+import { groupsOf } from "./schedule.ts";
+
+type Status = TargetOutcome["status"];
+
+/** True when a failure undoes all of it: one target, or the cluster as a whole. Targets of many stand each for itself. */
+export function wholeIsUndone(folded: Folded): boolean {
+  return folded.created.plan.targets.length <= 1 || groupsOf(folded).every(({ target }) => target === null);
+}
+
+/** How each target stands. */
+export function outcomesOf(folded: Folded): TargetOutcome[] {
+  return folded.created.plan.targets.map(({ id, name, state }) => {
+    const fixed = state === "change" ? undefined : state;
+    const statuses = folded.created.steps
+      .filter(({ target }) => target === id)
+      .map((step) => folded.steps.get(step.id))
+      .filter((status) => status !== undefined);
+    const error = statuses.find((status) => status.error !== null && status.state !== "done")?.error ?? null;
+    return { id, name, status: fixed ?? statusOf(statuses, error, folded.endedAt !== null), error };
+  });
+}
+
+function statusOf(statuses: readonly StepStatus[], error: WireError | null, ended: boolean): Status {
+  const has = (...states: StepStatus["state"][]) => statuses.some(({ state }) => states.includes(state));
+  if (statuses.every(({ state }) => state === "done")) return "ok";
+  if (has("undo-failed")) return "stuck";
+  if (has("failed")) return error?.code === "UNAVAILABLE" ? "unreachable" : "failed";
+  if (has("undone")) return error === null ? "undone" : "failed";
+  if (has("running", "undoing")) return "running";
+  return ended ? "skipped" : "pending";
+}
+
+/** True when something was done that cannot be undone. */
+function remains(folded: Folded, definition: Definition<never>): boolean {
+  return folded.created.steps.some(({ id, kind }) => {
+    const status = folded.steps.get(id);
+    const never = definition.steps[kind]?.undo === "never";
+    return never && status?.ran === true && status.state !== "pending";
+  });
+}
+
+/** The state in which an operation ends once nothing is left to do. */
+export function endOf(
+  folded: Folded,
+  definition: Definition<never>,
+): { readonly state: OperationState; readonly error: WireError | null } {
+  if (folded.undoing && folded.endAfterUndo !== null) {
+    const undone =
+      folded.endAfterUndo === "rolled-back" && remains(folded, definition) ? "failed" : folded.endAfterUndo;
+    return { state: undone, error: folded.error };
+  }
+  const outcomes = outcomesOf(folded);
+  const bad = outcomes.filter(({ status }) => !["ok", "unchanged"].includes(status));
+  const skippedOnPurpose = folded.created.plan.targets.filter(({ state }) => state === "skipped").length;
+  if (bad.length - skippedOnPurpose <= 0 && bad.every(({ status }) => status === "skipped")) {
+    return { state: "succeeded", error: null };
+  }
+  const good = outcomes.length - bad.length;
+  const unreachable = bad.every(({ status }) => status === "unreachable" || status === "skipped");
+  if (good === 0 && unreachable) {
+    const names = bad.filter(({ status }) => status === "unreachable").map(({ name }) => name);
+    return { state: "failed", error: new DvError("UNAVAILABLE", `No target answered: ${names.join(", ")}.`).toWire() };
+  }
+  const failed = bad.filter(({ status }) => status !== "skipped");
+  const message = `${failed.length} of ${outcomes.length} targets failed: ${failed.map(({ name }) => name).join(", ")}.`;
+  const state = good > 0 || remains(folded, definition) ? "failed" : "rolled-back";
+  return { state, error: new DvError("STEP_FAILED", message).toWire() };
+}
+
+/** True when a rollback has something to undo. */
+export function isUndoable(folded: Folded, definition: Definition<never> | undefined): boolean {
+  if (!definition || !folded.endedAt || !["succeeded", "failed"].includes(folded.state)) return false;
+  return folded.created.steps.some(
+    ({ id, kind }) => folded.steps.get(id)?.state === "done" && definition.steps[kind]?.undo !== "never",
+  );
+}

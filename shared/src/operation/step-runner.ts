@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Runs one step in one direction: attempts until it succeeds, certainly cannot, or its time is up. What it throws says whether the
+ * step may have had an effect, because that decides whether it is undone.
+ */
+import type { WireError } from "@debvisor/proto-events/replies";
+import type { Bus } from "../bus/bus.ts";
+import type { Clock } from "../clock.ts";
+import { DvError, toDvError } from "../errors.ts";
+import type { PlannedStep, Reader, Sight, StepContext, StepKind, Submission, TargetNode } from "./definition.ts";
+
+/** How long attempts go on. Tests make it short. */
+export interface Patience {
+  /** While nobody answers for the target and no attempt can have arrived, in milliseconds. */
+  readonly unreachableMs: number;
+  /** For the undo of one step. */
+  readonly undoMs: number;
+  /** Pause before the second attempt; doubles up to 2 s. */
+  readonly retryMs: number;
+}
+
+export const PATIENCE: Patience = { unreachableMs: 3_000, undoMs: 30_000, retryMs: 100 };
+const LONGEST_PAUSE_MS = 2_000;
+
+/** Kinds after which the same attempt may succeed a moment later. */
+const PASSING = new Set(["unavailable", "timeout", "busy"]);
+
+/** Why a step failed, and whether it may have had an effect. */
+export class StepFailure extends Error {
+  override readonly name = "StepFailure";
+  readonly error: WireError;
+  readonly ran: boolean;
+
+  constructor(error: WireError, ran: boolean) {
+    super(error.message);
+    this.error = error;
+    this.ran = ran;
+  }
+}
+
+/** Everything that running a step needs. */
+export interface StepRun {
+  readonly step: PlannedStep;
+  readonly kind: StepKind<never>;
+  readonly submission: Submission;
+  readonly target: TargetNode | undefined;
+  readonly epoch: number;
+  readonly fence: number | null;
+  readonly done: unknown;
+  readonly reader: Reader;
+  readonly bus: Pick<Bus, "command">;
+  readonly clock: Clock;
+  readonly patience: Patience;
+  /** True when an owner before this one may have begun it. */
+  readonly mayHaveRun: boolean;
+  readonly onRetry: (error: WireError, nextMs: number) => void;
+}
+
+/** Does a step. @throws StepFailure */
+export async function doStep(run: StepRun): Promise<unknown> {
+  const { kind } = run;
+  const patienceMs = kind.patienceMs ?? 3 * timeoutOf(run);
+  return await attempt(run, "do", patienceMs, (context) => kind.do(run.step.params as never, context));
+}
+
+/** Undoes a step that ran or may have run, and checks that it is as before. @throws StepFailure */
+export async function undoStep(run: StepRun): Promise<void> {
+  const { undo } = run.kind;
+  if (undo === "never") return;
+  await attempt(run, "undo", run.patience.undoMs, async (context) => {
+    await undo(run.step.params as never, context);
+    const sight = await run.kind.inspect(run.step.params as never, context);
+    if (sight === "after")
+      throw new DvError("UNDO_FAILED", `${run.step.title}: the undo reported success, but its effect is still there.`);
+  });
+}
+
+/** Looks at the real thing. @throws StepFailure when nobody can tell in time */
+export async function inspectStep(run: StepRun): Promise<Sight> {
+  const patienceMs = Math.max(timeoutOf(run), run.patience.unreachableMs);
+  return await attempt(run, "do", patienceMs, (context) => run.kind.inspect(run.step.params as never, context));
+}
+
+function timeoutOf({ kind, step }: StepRun): number {
+  return typeof kind.timeoutMs === "number" ? kind.timeoutMs : kind.timeoutMs(step.params as never);
+}
+
+async function attempt<T>(
+  run: StepRun,
+  direction: "do" | "undo",
+  patienceMs: number,
+  action: (context: StepContext) => Promise<T>,
+): Promise<T> {
+  const { clock, patience, reader } = run;
+  const startedAt = clock.monotonic();
+  let ran = run.mayHaveRun;
+  for (let tries = 0; ; tries++) {
+    let error: DvError;
+    try {
+      reader.signal.throwIfAborted();
+      return await within(run, action(contextOf(run, direction)));
+    } catch (thrown) {
+      if (reader.signal.aborted) throw thrown;
+      error = toDvError(thrown);
+    }
+    // Nobody listens: the bus itself says that the order was not delivered.
+    ran ||= error.code !== "UNAVAILABLE";
+    const limit = ran || direction === "undo" ? patienceMs : Math.min(patienceMs, patience.unreachableMs);
+    const pause = Math.min(patience.retryMs * 2 ** tries, LONGEST_PAUSE_MS);
+    const left = limit - (clock.monotonic() - startedAt);
+    if (!mayPass(error, direction) || left <= pause) throw new StepFailure(error.toWire(), ran);
+    run.onRetry(error.toWire(), pause);
+    await clock.sleep(pause, reader.signal);
+  }
+}
+
+/** An undo is worth more attempts than a do: only what is certain to stay as it is ends them. */
+function mayPass({ kind, code }: DvError, direction: "do" | "undo"): boolean {
+  return PASSING.has(kind) || (direction === "undo" && code !== "CONFLICT" && code !== "COMMAND_FENCED");
+}
+
+/** An attempt that does not end in its time, or that nobody waits for any more, counts as one without answer. */
+async function within<T>(run: StepRun, work: Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const limitMs = timeoutOf(run) + 1_000;
+  const { signal } = run.reader;
+  const timer = run.clock.sleep(limitMs, AbortSignal.any([over.signal, signal])).then((): never => {
+    signal.throwIfAborted();
+    throw new DvError("TIMEOUT", `${run.step.title}: no end within ${limitMs} ms; the effect is unknown.`);
+  });
+  timer.catch(() => undefined);
+  try {
+    return await Promise.race([work, timer]);
+  } finally {
+    over.abort();
+    work.catch(() => undefined);
+  }
+}
+
+function contextOf(run: StepRun, direction: "do" | "undo"): StepContext {
+  const { step, submission, target, reader, bus } = run;
+  const order = {
+    operation: submission.id,
+    step: step.id,
+    direction,
+    epoch: run.epoch,
+    resource: step.resource,
+    fence: run.fence,
+  };
+  return {
+    ...reader,
+    submission,
+    target,
+    order,
+    done: run.done,
+    command: async (contract, operation, input, options = {}) => {
+      if (!target) throw new DvError("INTERNAL", `The step ${step.id} has no node that could be given an order.`);
+      return await bus.command(target.id, contract, operation, input, order, {
+        actor: submission.actor,
+        timeoutMs: timeoutOf(run),
+        ...options,
+      });
+    },
+  };
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * From a request to an operation's first record: plan, limits, maintenance, the intent in the audit trail, then the log. Whatever
+ * refuses it here has left nothing behind but its record in the trail.
+ */
+import { randomBytes } from "node:crypto";
+import { type Operation, splitOptions } from "@debvisor/proto-events/durable";
+import type { AuditEmitter } from "../audit/emitter.ts";
+import type { Journal, RequestContext } from "../bus/bus.ts";
+import type { Clock } from "../clock.ts";
+import { toDvError } from "../errors.ts";
+import type { Definition, Reader } from "./definition.ts";
+import type { Folded } from "./fold.ts";
+import { OperationLog } from "./operation-log.ts";
+import { parseDeadline, parseWait } from "./options.ts";
+import { checkBlastRadius, completePlan, type FullPlan, requireChecks, requireDigest } from "./planning.ts";
+import { type Asked, bodyOf, resultOf } from "./records.ts";
+import { plannedView } from "./view.ts";
+
+/** Refuses what maintenance forbids. @throws IN_MAINTENANCE, BUS_UNAVAILABLE */
+export type MaintenanceGate = (
+  touches: readonly string[],
+  asked: { readonly actor: string; readonly type: string },
+) => Promise<void>;
+
+export interface SubmitDeps {
+  readonly journal: Journal;
+  readonly audit: AuditEmitter;
+  readonly gate: MaintenanceGate;
+  readonly clock: Clock;
+  readonly owner: string;
+  readonly reader: (signal: AbortSignal) => Reader;
+  readonly existing: (id: string) => Promise<Folded | undefined>;
+}
+
+/** What became of a request: an answer without record, an operation that exists already, or a new one's log. */
+export type Submitted = { readonly answer: Operation } | { readonly existing: Folded } | { readonly log: OperationLog };
+
+/** A request taken apart. */
+interface Request {
+  readonly definition: Definition<never>;
+  readonly own: Record<string, unknown>;
+  readonly options: ReturnType<typeof splitOptions>["options"];
+  readonly id: string;
+  readonly context: RequestContext;
+  readonly retryOf: string | null;
+}
+
+export class Submitter {
+  readonly #deps: SubmitDeps;
+
+  constructor(deps: SubmitDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws the definition's errors, CHECK_FAILED, PLAN_STALE, BLAST_RADIUS_EXCEEDED, IN_MAINTENANCE, AUDIT_UNAVAILABLE */
+  async submit(
+    definition: Definition<never>,
+    input: Record<string, unknown>,
+    context: RequestContext,
+    retryOf: string | null,
+  ): Promise<Submitted> {
+    const { own, options } = splitOptions(input);
+    const id = context.operation ?? newOperationId();
+    const request: Request = { definition, own, options, id, context, retryOf };
+    let full: FullPlan | undefined;
+    try {
+      parseWait(options);
+      full = await this.#plan(request);
+      if (options.mode !== "apply") return await this.#answer(request, full);
+      await this.#admit(request, full);
+    } catch (error) {
+      return await this.#refuse(request, full, error);
+    }
+    await this.#deps.audit.record(bodyOf(this.#asked(request, full), "intent", null));
+    return await this.#create(request, full);
+  }
+
+  async #plan({ definition, own, options, context }: Request): Promise<FullPlan> {
+    return completePlan(await definition.plan(own as never, this.#deps.reader(context.signal), options), options);
+  }
+
+  async #answer(request: Request, full: FullPlan): Promise<Submitted> {
+    const { definition, options, context } = request;
+    const { plan } = full;
+    if (options.mode === "check") requireChecks(plan);
+    const who = {
+      actor: context.actor,
+      user: context.user ?? null,
+      source: context.source ?? null,
+      requestId: context.requestId,
+    };
+    const result = { status: "planned" as const, code: null, exitCode: 0, message: null };
+    await this.#deps.audit.record(bodyOf(this.#asked(request, full), "outcome", result));
+    return { answer: plannedView(definition, plan, options, who) };
+  }
+
+  /** Everything that may refuse it. */
+  async #admit({ definition, options, context }: Request, { plan, touches }: FullPlan): Promise<void> {
+    requireDigest(plan, options.plan);
+    requireChecks(plan);
+    checkBlastRadius(plan, definition.spec.durable?.mostPerDomain, options.override);
+    if (definition.respectsMaintenance ?? true)
+      await this.#deps.gate(touches, { actor: context.actor, type: definition.type });
+  }
+
+  /** A repeat of a request that was accepted before finds its operation, whatever would refuse it now. */
+  async #refuse(request: Request, full: FullPlan | undefined, thrown: unknown): Promise<Submitted> {
+    const existing = await this.#existing(request);
+    if (existing) return { existing };
+    const error = toDvError(thrown);
+    const status = request.options.mode === "apply" ? "refused" : "failed";
+    await this.#deps.audit.record(bodyOf(this.#asked(request, full), "refusal", resultOf(error, status)));
+    throw thrown;
+  }
+
+  async #existing({ id, definition, context, options }: Request): Promise<Folded | undefined> {
+    if (context.operation === undefined || options.mode !== "apply") return undefined;
+    const existing = await this.#deps.existing(id);
+    return existing?.created.type === definition.type ? existing : undefined;
+  }
+
+  async #create(request: Request, full: FullPlan): Promise<Submitted> {
+    const { definition, own, options, id, context, retryOf } = request;
+    const { clock, journal, owner } = this.#deps;
+    const deadlineMs = parseDeadline(options, definition.deadlineMs);
+    try {
+      const log = await OperationLog.create(
+        { journal, clock },
+        {
+          t: "created",
+          operation: id,
+          type: definition.type,
+          version: definition.spec.durable?.version ?? 1,
+          owner,
+          input: own,
+          masked: definition.mask(own as never),
+          options,
+          plan: full.plan,
+          steps: [...full.steps],
+          resources: [...full.resources],
+          actor: context.actor,
+          user: context.user ?? null,
+          source: context.source ?? null,
+          requestId: context.requestId,
+          traceId: context.traceId ?? null,
+          deadlineMs,
+          deadlineAt: new Date(clock.now() + deadlineMs).toISOString(),
+          retryOf,
+        },
+      );
+      return { log };
+    } catch (error) {
+      if (toDvError(error).code !== "CONFLICT") throw error;
+      const existing = await this.#existing(request);
+      if (!existing) throw error;
+      return { existing };
+    }
+  }
+
+  #asked({ definition, own, options, id, context }: Request, full: FullPlan | undefined): Asked {
+    const applies = options.mode === "apply";
+    return {
+      ref: applies ? id : context.requestId,
+      operation: applies ? id : null,
+      actor: context.actor,
+      user: context.user ?? null,
+      source: context.source ?? null,
+      action: definition.type,
+      mode: options.mode,
+      targets: full?.plan.targets.map(({ name }) => name) ?? [],
+      args: definition.mask(own as never),
+      reason: options.reason ?? null,
+      override: options.override ?? null,
+      planDigest: full?.plan.digest ?? null,
+      requestId: context.requestId,
+      traceId: context.traceId ?? null,
+    };
+  }
+}
+
+/** A random operation id. */
+export function newOperationId(): string {
+  const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
+  return `op-${Array.from(randomBytes(13), (byte) => alphabet[byte % 32]).join("")}`;
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The engine with one kind of operation: what it does, refuses, undoes, and answers. */
+import { describe, expect, test } from "vitest";
+import { sharedBusCluster } from "../../support/bus-cluster.ts";
+import { type EngineRig, ended, failing, newWorld, startRigEngine } from "./engine-rig.ts";
+
+const cluster = sharedBusCluster({ servers: 1 });
+
+async function rig(nodes = 1): Promise<EngineRig & AsyncDisposable> {
+  const started = await startRigEngine(cluster(), newWorld(cluster(), nodes));
+  return { ...started, [Symbol.asyncDispose]: () => started.stop() };
+}
+
+describe("an operation that succeeds", () => {
+  test("does what its plan says, and says so step by step", async () => {
+    await using one = await rig();
+
+    const plan = await one.submit({ nodes: "node-1", value: "new", mode: "plan" });
+    expect(plan).toMatchObject({ id: null, state: "planned", mode: "plan" });
+    expect(one.world.snapshot()).toEqual({});
+    const accepted = await one.submit({ nodes: "node-1", value: "new", plan: plan.plan.digest });
+    const done = await ended(one, accepted.id);
+
+    expect(done).toMatchObject({ state: "succeeded", changed: true, undoable: true, result: 1 });
+    expect(done.steps).toMatchObject([{ id: "node-1-0", state: "done", attempts: 1 }]);
+    expect(one.world.snapshot()).toEqual({ "node-1-0": "new" });
+  });
+
+  test("changes nothing when everything is as asked", async () => {
+    await using one = await rig();
+    one.world.write(one.world.file("node-1", 0), "new");
+
+    const done = await ended(one, (await one.submit({ nodes: "node-1", value: "new" })).id);
+
+    expect(done).toMatchObject({ state: "succeeded", changed: false, steps: [], targets: [{ status: "unchanged" }] });
+  });
+
+  test("is undone by a rollback from what it recorded", async () => {
+    await using one = await rig();
+    one.world.write(one.world.file("node-1", 0), "old");
+    const done = await ended(one, (await one.submit({ nodes: "node-1", value: "new", parts: 3 })).id);
+
+    await until(async () => (await one.engine.list().find(({ id }) => id === done.id))?.state === "succeeded");
+    await one.engine.control(done.id ?? "", "rollback", { by: "tester", user: null, reason: "no" });
+    const back = await ended(one, done.id);
+
+    expect(back.state).toBe("rolled-back");
+    expect(one.world.snapshot()).toEqual({ "node-1-0": "old" });
+  });
+});
+
+describe("an operation that fails", () => {
+  test("is undone, with the step that may have run", async () => {
+    await using one = await rig();
+    one.world.write(one.world.file("node-1", 0), "old");
+    one.world.trouble.set("node-1-1/do", { after: failing() });
+
+    const done = await ended(one, (await one.submit({ nodes: "node-1", value: "new", parts: 3 })).id);
+
+    expect(done).toMatchObject({ state: "rolled-back", changed: false, error: { code: "TOOL_FAILED" } });
+    expect(done.steps.map(({ state }) => state)).toEqual(["undone", "undone", "pending"]);
+    expect(one.world.snapshot()).toEqual({ "node-1-0": "old" });
+  });
+
+  test("is stuck when the undo fails, and goes on when told to", async () => {
+    await using one = await rig();
+    one.world.trouble.set("node-1-1/do", { after: failing() });
+    one.world.trouble.set("node-1-0/undo", { before: failing("still busy") });
+
+    const stuck = await ended(one, (await one.submit({ nodes: "node-1", value: "new", parts: 2 })).id);
+    expect(stuck).toMatchObject({ state: "stuck", repair: `dvctl operations continue ${stuck.id}` });
+    expect(one.engine.locks()).toMatchObject([{ operation: stuck.id }]);
+    one.world.trouble.clear();
+    await one.engine.control(stuck.id ?? "", "continue", { by: "tester", user: null, reason: null });
+    const done = await ended(one, stuck.id);
+
+    expect(done.state).toBe("rolled-back");
+    expect(one.world.snapshot()).toEqual({});
+  });
+
+  test("leaves the other targets done, and can be tried again for the failed ones alone", async () => {
+    await using one = await rig(4);
+    one.world.trouble.set("node-3-0/do", { before: failing() });
+
+    const done = await ended(one, (await one.submit({ nodes: "all", value: "new", stopAfter: 10 })).id);
+    expect(done.state).toBe("failed");
+    expect(done.targets.map(({ status }) => status)).toEqual(["ok", "ok", "failed", "ok"]);
+    one.world.trouble.clear();
+    const { contextOf } = await import("./engine-rig.ts");
+    const again = await ended(one, (await one.engine.retry(done.id ?? "", contextOf(cluster()))).id);
+
+    expect(again.targets.map(({ name, status }) => [name, status])).toEqual([["node-3", "ok"]]);
+  });
+});
+
+describe("requests to an operation", () => {
+  test("pause holds it between two steps, continue goes on, and why names who paused", async () => {
+    await using one = await rig();
+    const gate = Promise.withResolvers<void>();
+    one.world.trouble.set("node-1-0/do", { after: () => gate.promise });
+    const { id } = await one.submit({ nodes: "node-1", value: "new", parts: 2 });
+
+    await one.engine.control(id ?? "", "pause", { by: "bob", user: null, reason: "lunch" });
+    gate.resolve();
+    await until(async () => (await one.engine.get(id ?? "")).state === "paused");
+    expect(one.world.snapshot()).toEqual({ "node-1-0": "new" });
+    expect((await one.engine.explain(id ?? "")).waits).toMatchObject([{ holder: "bob", blocker: "the pause: lunch" }]);
+    await one.engine.control(id ?? "", "continue", { by: "bob", user: null, reason: null });
+
+    expect((await ended(one, id)).state).toBe("succeeded");
+  });
+
+  test("cancel undoes what was done", async () => {
+    await using one = await rig();
+    const gate = Promise.withResolvers<void>();
+    one.world.trouble.set("node-1-1/do", { before: () => gate.promise });
+    const { id } = await one.submit({ nodes: "node-1", value: "new", parts: 3 });
+
+    await one.engine.control(id ?? "", "cancel", { by: "bob", user: null, reason: null });
+    setTimeout(() => gate.resolve(), 50);
+    const done = await ended(one, id);
+
+    expect(done.state).toBe("cancelled");
+    await until(() => Promise.resolve(Object.keys(one.world.snapshot()).length === 0));
+  });
+});
+
+describe("a refused operation", () => {
+  test("names every check that failed", async () => {
+    await using one = await rig();
+
+    await expect(one.submit({ nodes: "node-1", value: "forbidden" })).rejects.toMatchObject({ code: "CHECK_FAILED" });
+  });
+
+  test("finds the world moved since its plan", async () => {
+    await using one = await rig();
+    const { plan } = await one.submit({ nodes: "node-1", value: "new", mode: "plan" });
+    one.world.write(one.world.file("node-1", 0), "other");
+
+    await expect(one.submit({ nodes: "node-1", value: "new", plan: plan.digest })).rejects.toMatchObject({
+      code: "PLAN_STALE",
+    });
+  });
+
+  test("names the holder of the lock, or waits for it", async () => {
+    await using one = await rig();
+    const gate = Promise.withResolvers<void>();
+    one.world.trouble.set("node-1-0/do", { before: () => gate.promise });
+    const first = await one.submit({ nodes: "node-1", value: "one" });
+
+    await expect(one.submit({ nodes: "node-1", value: "two" })).rejects.toMatchObject({
+      code: "LOCK_HELD",
+      details: { holder: { operation: first.id } },
+    });
+    const waiting = await one.submit({ nodes: "node-1", value: "three", wait: "30s" });
+    expect(waiting.state).toBe("queued");
+    await until(
+      async () => (await one.engine.explain(waiting.id ?? "")).waits[0]?.blocker?.includes(first.id ?? "?") === true,
+    );
+    gate.resolve();
+
+    expect((await ended(one, waiting.id)).state).toBe("succeeded");
+    expect(one.world.snapshot()).toEqual({ "node-1-0": "three" });
+  });
+});
+
+describe("an operation whose owner dies", () => {
+  test("is adopted and finished within 15 s", async () => {
+    const world = newWorld(cluster());
+    const first = await startRigEngine(cluster(), world);
+    const second = await startRigEngine(cluster(), world);
+    const gate = Promise.withResolvers<void>();
+    world.trouble.set("node-1-1/do", { before: (call) => (call === 1 ? gate.promise : undefined) });
+    const { id } = await first.submit({ nodes: "node-1", value: "new", parts: 3 });
+    await until(() => Promise.resolve(world.calls.get("node-1-1/do") === 1));
+
+    const startedAt = performance.now();
+    await first.stop();
+    const done = await ended(second, id);
+
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
+    expect(done.state).toBe("succeeded");
+    expect(world.snapshot()).toEqual({ "node-1-0": "new", "node-1-1": "new", "node-1-2": "new" });
+    gate.resolve();
+    await second.stop();
+  });
+});
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error("waited in vain");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
