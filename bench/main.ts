@@ -11,8 +11,9 @@ import { events } from "./measures/events.ts";
 import { fanOut } from "./measures/fan-out.ts";
 import { gatewayRead } from "./measures/gateway-read.ts";
 import { localCluster } from "./measures/local-cluster.ts";
+import { operations } from "./measures/operations.ts";
 
-const MEASURES: readonly Measure[] = [gatewayRead, fanOut, costPerNode, events, localCluster];
+const MEASURES: readonly Measure[] = [gatewayRead, fanOut, costPerNode, events, localCluster, operations];
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
 

@@ -15,7 +15,7 @@ export type Mode = z.output<typeof Mode>;
 
 /**
  * State of an operation. `checked` and `planned` are answers that no record is kept of; `failed` touched several targets and
- * only some succeeded; `rolled-back` did nothing in the end; `stuck` could not be undone and waits for a person.
+ * only some succeeded; `trying` is done and undoes itself unless it is confirmed in time; `rolled-back` did nothing in the end; `stuck` could not be undone and waits for a person.
  */
 export const OperationState = z.enum([
   "checked",
@@ -23,6 +23,7 @@ export const OperationState = z.enum([
   "queued",
   "running",
   "paused",
+  "trying",
   "undoing",
   "stuck",
   "succeeded",
@@ -46,7 +47,7 @@ export const FINAL_STATES: ReadonlySet<OperationState> = new Set([
 
 /** A prerequisite that was looked at. */
 export const Check = z.object({
-  id: z.string().describe("Stable name, such as target.reachable."),
+  id: z.string().describe("Stable name, such as target.answers."),
   target: z.string().nullable().describe("Name of the node, or null for the cluster."),
   status: z.enum(["passed", "warned", "failed"]),
   message: z.string(),
@@ -179,6 +180,7 @@ export const operationOptions = {
     .default(5)
     .describe("Place in the queue: higher goes first (0 to 9)."),
   deadline: Duration.optional().describe("Time after which it is stopped and undone."),
+  try: Duration.optional().describe("Undo it by itself unless somebody confirms it within this time."),
   override: Reason.optional().describe("Why the limit on targets of one failure domain may be exceeded; recorded."),
   diff: z.stringbool().or(z.boolean()).default(false).describe("Show what would be different, line by line."),
 };
@@ -234,6 +236,8 @@ const DURABLE_ERRORS = [
   "LOCK_HELD",
   "IN_MAINTENANCE",
   "BLAST_RADIUS_EXCEEDED",
+  "BUDGET_SPENT",
+  "IDEMPOTENCY_KEY_REUSED",
   "AUDIT_UNAVAILABLE",
   "NODE_NOT_FOUND",
 ] as const satisfies readonly ErrorCode[];

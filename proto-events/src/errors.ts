@@ -264,6 +264,16 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "Every step reported success, but reading the result back shows something else; it was undone.",
     remedy: "`details` names what differs; look for somebody else who changes the same thing.",
   },
+  NOT_CONFIRMED: {
+    kind: "operation-failed",
+    summary: "The operation was to be confirmed in time and was not, so it undid itself.",
+    remedy: "Do it again, and confirm with `dvctl operations confirm ID` while it is being tried.",
+  },
+  BUDGET_SPENT: {
+    kind: "busy",
+    summary: "Operations of this kind have been accepted as often in the last hour as is allowed.",
+    remedy: "Wait, or give the reason for going further with `--override TEXT`; it is recorded.",
+  },
   DEADLINE_PASSED: {
     kind: "operation-failed",
     summary: "The operation did not end before its deadline; what it did was undone.",

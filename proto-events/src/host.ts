@@ -173,7 +173,7 @@ export const hostContract = contract({
       },
       errors: ["NODE_NOT_RETURNED"],
       http: { method: "POST", path: "/v1/nodes/reboot" },
-      durable: { version: 1, targets: "nodes", mostPerDomain: 1 },
+      durable: { version: 1, targets: "nodes", mostPerDomain: 1, mostPerHour: 30 },
       cli: {
         noun: "nodes",
         verb: "reboot",

@@ -65,6 +65,8 @@ export interface DurableSpec {
   readonly targets: string | null;
   /** Most targets that one operation may touch in each failure domain (zone; nodes without one share a domain). */
   readonly mostPerDomain?: number;
+  /** Most operations of this kind that are accepted within an hour, whoever asks. */
+  readonly mostPerHour?: number;
   /** Whether commands ask on a terminal although one target is touched. Without a terminal such a command runs as typed. */
   readonly asks?: boolean;
 }

@@ -200,6 +200,15 @@ export const operationContract = contract({
       changes: "Runs the remaining steps; of a stuck operation, the undo that failed and those after it.",
       undo: "dvctl operations cancel ID",
     }),
+    confirmOperation: control(
+      "confirm",
+      "Keep what an operation does on trial; without it, the operation undoes itself.",
+      {
+        does: "Keep what is being tried.",
+        changes: "Ends the trial; the operation has succeeded.",
+        undo: "dvctl operations rollback ID",
+      },
+    ),
     rollbackOperation: control("rollback", "Undo a finished operation from what it recorded.", {
       does: "Restore what was before it.",
       changes: "Takes the operation's locks again and undoes its steps, last one first.",
@@ -282,11 +291,16 @@ export const operationContract = contract({
       payload: RunFact.extend({ owner: z.string(), epoch: z.number().int() }),
     }),
     "run.requested": event({
-      summary: "Somebody asked a running operation to cancel, pause, continue or roll back.",
+      summary: "Somebody asked a running operation to cancel, pause, continue confirm or roll back.",
       version: 1,
       payload: RunFact.extend({ request: z.string(), by: Actor }),
     }),
     "run.paused": event({ summary: "An operation holds between two steps.", version: 1, payload: RunFact }),
+    "run.tried": event({
+      summary: "An operation is done and undoes itself unless it is confirmed in time.",
+      version: 1,
+      payload: RunFact.extend({ seconds: z.number().nonnegative().describe("Time for the confirmation.") }),
+    }),
     "run.stuck": event({
       summary: "Undoing failed; a person is needed.",
       version: 1,

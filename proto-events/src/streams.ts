@@ -65,7 +65,8 @@ export const STREAMS = {
     maxAgeMs: 0,
     maxBytes: 256 * MIB,
     maxMessageBytes: 64 * 1024,
-    discard: "new",
+    // The latest checkpoint vouches for every record; a stream that runs full must not stop the sealing.
+    discard: "old",
     duplicateWindowMs: 120_000,
   },
 } as const satisfies Record<string, StreamSpec>;

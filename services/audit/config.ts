@@ -46,6 +46,9 @@ export const auditConfig = z.strictObject({
     .max(3_600)
     .default(10)
     .describe("Time until another server takes over sealing and reaping from one that died."),
-  journal: z.boolean().default(true).describe("Whether to copy new records to the journal of this host."),
+  journal: z
+    .boolean()
+    .default(true)
+    .describe("Whether to copy new records to the journal of this host. Never in the local cluster."),
 });
 export type AuditConfig = z.output<typeof auditConfig>;

@@ -111,7 +111,8 @@ async function bringUp(
   const seals = new Seals({ ...shared, trail, alarms });
   const witnesses = new Witnesses({ ...shared, trail, alarms, node: node.id, waitMs: config.witnessWaitMs });
   const reads = new ReadRecorder({ emitter, clock, log });
-  const copy = config.journal ? new JournalCopy(clock, log) : undefined;
+  // In the local cluster the journal is that of the developer's machine, not the node's.
+  const copy = config.journal && node.root === "/" ? new JournalCopy(clock, log) : undefined;
   running.push(emitter, alarms, trail, seals, witnesses);
   await trail.start();
   while (!trail.caughtUp && !signal.aborted) await clock.sleep(20, signal);

@@ -76,6 +76,9 @@ export class AuditTrail {
         { ref: attempt.ref, action: attempt.action, cause: String(cause) },
         "an outcome was not recorded",
       );
+    } finally {
+      this.#open--;
+      if (this.#open === 0) this.#onNoneOpen();
     }
   }
 

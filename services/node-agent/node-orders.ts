@@ -17,6 +17,10 @@ import { restartUnitHandler } from "./operations/restart-unit.ts";
 import { writeFileHandler } from "./operations/write-file.ts";
 import { createHostEvents } from "./reconcilers/host-events.ts";
 import { reportRefusals } from "./reconcilers/refusals.ts";
+import { within } from "./reconcilers/repeat.ts";
+
+/** Time for what is being written to be written, so that the next start finds nothing begun. */
+const DRAIN_MS = 2_000;
 
 /** What it needs. */
 export interface NodeOrdersDeps {
@@ -46,7 +50,7 @@ export async function serveOrders({ node, bus, clock, log, host }: NodeOrdersDep
   return {
     stop: async () => {
       stopping.abort();
-      await operations.stop();
+      await within(clock, DRAIN_MS, operations.stop());
       ledger.close();
     },
   };

@@ -21,8 +21,6 @@ import { within } from "./reconcilers/repeat.ts";
 
 /** Longest time that stopping waits for requests and loops that are under way; announcing the end has its own second. */
 const DRAIN_MS = 1_500;
-/** The same for orders: what is being written should be written, so that the next start finds nothing begun. */
-const ORDERS_DRAIN_MS = 2_500;
 
 /** Facts, metrics and health of the host that it runs on. */
 export const nodeAgentService = defineService({
@@ -62,7 +60,7 @@ export const nodeAgentService = defineService({
           presence.leave(),
           core?.stop(),
           within(clock, DRAIN_MS, operations.stop()),
-          within(clock, ORDERS_DRAIN_MS, orders.stop()),
+          orders.stop(),
           within(clock, DRAIN_MS, Promise.all(loops)),
         ]);
       },

@@ -21,6 +21,8 @@ import {
   createTrustSeeds,
   type ServerTrust,
   serverTrust,
+  type VerifierTrust,
+  verifierTrust,
 } from "@debvisor/shared/bus/trust";
 import { createLogger, type Logger } from "@debvisor/shared/log";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
@@ -42,7 +44,11 @@ export async function startBusCluster(options: BusClusterOptions): Promise<BusCl
   const log = (): void => undefined;
   const binary = (await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log })).path;
   const seeds = createTrustSeeds();
-  const cluster = new BusCluster(binary, createIssuer(seeds), await serverTrust(seeds), commandSigners(seeds));
+  const cluster = new BusCluster(binary, createIssuer(seeds), {
+    server: await serverTrust(seeds),
+    verifier: await verifierTrust(seeds),
+    commandSigners: commandSigners(seeds),
+  });
   cluster.finishIsPromised = finishWithTest(cluster);
   try {
     await cluster.found();
@@ -80,6 +86,8 @@ export function randomNodeId(): string {
 export class BusCluster implements AsyncDisposable {
   readonly issuer: CredentialIssuer;
   readonly trust: ServerTrust;
+  /** What somebody without secrets checks signatures by; part of a membership. */
+  readonly verifierTrust: VerifierTrust;
   /** Keys that nodes trust to sign who may command them. */
   readonly commandSigners: readonly string[];
   /** Logger of every connection; it writes into the temporary folder. */
@@ -93,11 +101,16 @@ export class BusCluster implements AsyncDisposable {
   /** Somebody calls `finish` after disposing. */
   finishIsPromised = false;
 
-  constructor(binary: string, issuer: CredentialIssuer, trust: ServerTrust, signers: readonly string[]) {
+  constructor(
+    binary: string,
+    issuer: CredentialIssuer,
+    trust: { server: ServerTrust; verifier: VerifierTrust; commandSigners: readonly string[] },
+  ) {
     this.#binary = binary;
-    this.commandSigners = signers;
+    this.verifierTrust = trust.verifier;
+    this.commandSigners = trust.commandSigners;
     this.issuer = issuer;
-    this.trust = trust;
+    this.trust = trust.server;
     this.log = createLogger({ level: "debug", destination: path.join(this.dir, "connections.log") });
     process.once("exit", this.#onExit);
   }

@@ -1,40 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a verification of the audit trail found, for people: counts, seal, witnesses, and every finding with its place. */
+/** How the result of a verification of the audit trail is shown, and which exit code it has. */
 import type { Finding, TrailReport } from "@debvisor/shared/audit/verify-report";
-import { printable } from "@debvisor/shared/output";
-import { renderTable, type TableStyle, toned } from "@debvisor/shared/table";
+import { renderTable } from "@debvisor/shared/table";
+import { type Call, EXIT } from "./command.ts";
 
-/** The report as text. */
+/** As `renderTable` takes it. */
+type TableStyle = Parameters<typeof renderTable>[2];
+
+/** Shows a report: as it is for programs, in words for people. Returns the exit code. */
+export function showTrailReport(report: TrailReport, { output }: Pick<Call, "output">): number {
+  output.result(report, () => drawTrailReport(report, { color: output.color, nowMs: Date.now() }));
+  if (!report.isPinned && report.operator !== "") {
+    output.info(
+      "the operator's key was taken from the export itself; --trust compares it with one known from elsewhere",
+    );
+  }
+  if (report.ok && report.witnesses.length === 0 && report.checkpoints > 0) {
+    output.warn("witnesses: 0; no other node confirms this trail (fewer than three nodes, or none answered)");
+  }
+  if (report.ok) return EXIT.ok;
+  output.error(`the trail is not what was written: ${report.findingsInAll} findings`);
+  return EXIT.check;
+}
+
+/** The report in words. */
 export function drawTrailReport(report: TrailReport, style: TableStyle): string {
-  const { ok, findings, findingsInAll } = report;
-  const head = `${ok ? toned("ok", style.color) : toned("failed", style.color)}: ${summaryOf(report)}`;
-  const parts = [[head, ...factLines(report).map((line) => `  ${line}`)].join("\n")];
-  if (findings.length > 0) parts.push(drawFindings(findings, style));
-  if (findingsInAll > findings.length) parts.push(`and ${findingsInAll - findings.length} more`);
+  const { records, from, emitters, checkpoints, witnesses, findings, findingsInAll } = report;
+  const seen = witnesses.length === 0 ? "witnesses: 0" : `witnesses: ${witnesses.length} (${witnesses.join(", ")})`;
+  const facts: readonly (readonly [string, string])[] = [
+    ["Cluster", `${report.cluster}, generation ${report.generation}`],
+    ["Operator", `${report.operator}${report.isPinned ? "" : " (named by the export)"}`],
+    ["Records", `${records} of ${emitters} emitters${from > 1 ? `, from record ${from}` : ""}`],
+    ["Checkpoints", `${checkpoints}; the latest: ${seen}`],
+    ["Sealed", `up to record ${report.sealedUpTo}; ${report.unsealed} not sealed`],
+    ["Intents", `${report.open} without outcome, ${report.unknown} whose outcome nobody knows`],
+    ["Signatures", `${report.signatures} checked one by one`],
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length));
+  const lines = facts.map(([name, text]) => `${name.padEnd(width)}  ${text}`);
+  const parts = [lines.join("\n")];
+  if (findings.length > 0) parts.push(findingTable(findings, style));
+  if (findingsInAll > findings.length) parts.push(`… and ${findingsInAll - findings.length} more`);
+  const verdict = report.ok ? "nothing was altered" : "this is not what was written";
+  parts.push(`${report.ok ? "ok" : "not ok"}: ${records} records, ${verdict}`);
   return parts.join("\n\n");
 }
 
-function summaryOf({ ok, records, findingsInAll, findings }: TrailReport): string {
-  if (ok) return `${records} records, nothing was altered`;
-  const failures = findings.filter(({ isFailure }) => isFailure).length;
-  const more = findingsInAll > findings.length ? " or more" : "";
-  return `${records} records, ${failures}${more} ${failures === 1 ? "finding" : "findings"}`;
-}
-
-function factLines(report: TrailReport): readonly string[] {
-  const { witnesses, unsealed, signatures, open, unknown } = report;
-  return [
-    `cluster: ${report.cluster || "-"}, generation ${report.generation}`,
-    `operator: ${report.operator || "-"}${report.isPinned ? "" : " (as the trail itself says; --operator KEY checks it)"}`,
-    `records: ${report.from} to ${report.from + report.records - 1} of ${report.emitters} emitters`,
-    `sealed: up to ${report.sealedUpTo} by ${report.checkpoints} checkpoints; ${unsealed} not yet`,
-    `witnesses: ${witnesses.length}${witnesses.length === 0 ? " (fewer than three nodes, or none answered)" : `: ${witnesses.join(", ")}`}`,
-    `signatures: ${signatures} records checked one by one`,
-    `intents without outcome: ${open}; outcomes that nobody knows: ${unknown}`,
-  ].map(printable);
-}
-
-function drawFindings(findings: readonly Finding[], style: TableStyle): string {
+function findingTable(findings: readonly Finding[], style: TableStyle): string {
   const columns = [
     { heading: "FINDING", value: "kind" },
     { heading: "RECORD", value: "place" },
@@ -42,9 +54,11 @@ function drawFindings(findings: readonly Finding[], style: TableStyle): string {
     { heading: "EMITTER", value: "emitter" },
     { heading: "DETAIL", value: "detail" },
   ];
-  const rows = findings.map((finding) => {
-    const { seq, toSeq } = finding;
-    return { ...finding, place: toSeq === null || toSeq === seq ? seq : `${seq} to ${toSeq}` };
-  });
+  const rows = findings.map((finding) => ({ ...finding, place: placeOf(finding) }));
   return renderTable(columns, rows, style);
+}
+
+function placeOf({ seq, toSeq }: Finding): string {
+  if (seq === null) return "";
+  return toSeq === null || toSeq === seq ? String(seq) : `${seq} to ${toSeq}`;
 }

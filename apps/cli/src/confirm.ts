@@ -62,10 +62,11 @@ export async function consent(question: Question, call: ConfirmCall): Promise<nu
     return EXIT.usage;
   }
   for (const line of lines) call.terminal.stderr.write(`${line}\n`);
-  const answer = await ask(call.terminal);
-  if (answer === "yes") return undefined;
+  const answer = call.signal.aborted ? undefined : await ask(call.terminal);
+  const isInterrupted = answer === undefined || call.signal.aborted;
+  if (answer === "yes" && !isInterrupted) return undefined;
   call.output.info("nothing changed");
-  return answer === undefined ? EXIT.interrupted : EXIT.general;
+  return isInterrupted ? EXIT.interrupted : EXIT.general;
 }
 
 function summarise({ lines, print }: Question, { output }: ConfirmCall): number {

@@ -118,9 +118,10 @@ async function run(the: Run): Promise<number> {
     const checks = refusedChecks(error);
     if (checks === undefined) throw error;
     const { output, given } = the.call;
-    if (given["check"] === true)
+    if (given["check"] === true) {
       output.result({ checks }, () => drawChecks(checks, { color: output.color, nowMs: Date.now() }));
-    reportError(error, output);
+      sayFailed(checks, output);
+    } else reportError(error, output);
     return refusalCode(checks);
   }
 }
@@ -201,11 +202,18 @@ function reportCheck({ operation, reply }: Seen, { call, title }: Run, facts: Fa
   const draw = () => [drawChecks(plan.checks, style), planText(title, operation, facts, true).join("\n")].join("\n\n");
   output.result(reply.body, draw, reply.text);
   const code = checkCode(plan.checks, plan.targets);
-  const failed = plan.checks.filter(({ status }) => status === "failed").length;
   if (code === EXIT.ok) output.info("every prerequisite is met; nothing changed");
-  else if (failed > 0) output.error(`${failed} of ${plan.checks.length} checks failed; nothing changed`);
-  else output.error("no target answers; nothing changed");
+  else sayFailed(plan.checks, output);
   return code;
+}
+
+function sayFailed(checks: readonly Check[], output: Call["output"]): void {
+  const failed = checks.filter(({ status }) => status === "failed").length;
+  output.error(
+    failed === 0
+      ? "no target answers; nothing changed"
+      : `${failed} of ${checks.length} checks failed; nothing changed`,
+  );
 }
 
 function reportPlan(seen: Seen, { call, title }: Run, facts: Facts): number {
@@ -237,7 +245,7 @@ export function checkCode(
   targets: readonly { readonly name: string; readonly state: string }[],
 ): number {
   const failed = checks.filter(({ status }) => status === "failed");
-  const away = new Set(failed.filter(({ id }) => id === REACHABLE).map(({ target }) => target));
+  const away = new Set(failed.filter(({ id }) => id === ANSWERS).map(({ target }) => target));
   const asked = targets.filter(({ state }) => state !== "skipped");
   const answering = asked.filter(({ name, state }) => state !== "unreachable" && !away.has(name));
   if (asked.length > 0 && answering.length === 0) return EXIT.unavailable;
@@ -245,7 +253,7 @@ export function checkCode(
 }
 
 /** The check that a target answers (contract `Check`). */
-const REACHABLE = "target.reachable";
+const ANSWERS = "target.answers";
 
 /* What failed, and what did not, where the answer is an error that names the checks. */
 function refusedChecks(error: unknown): readonly Check[] | undefined {
@@ -256,5 +264,5 @@ function refusedChecks(error: unknown): readonly Check[] | undefined {
 
 function refusalCode(checks: readonly Check[]): number {
   const failed = checks.filter(({ status }) => status === "failed");
-  return failed.every(({ id }) => id === REACHABLE) ? EXIT.unavailable : EXIT.check;
+  return failed.every(({ id }) => id === ANSWERS) ? EXIT.unavailable : EXIT.check;
 }

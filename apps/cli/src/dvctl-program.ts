@@ -5,6 +5,8 @@ import { derivedCommands } from "./derive.ts";
 import { advertise } from "./dvctl/advertise.ts";
 import { auditExport } from "./dvctl/audit-export.ts";
 import { auditFollow } from "./dvctl/audit-follow.ts";
+import { auditProve } from "./dvctl/audit-prove.ts";
+import { auditStatus } from "./dvctl/audit-status.ts";
 import { auditVerify } from "./dvctl/audit-verify.ts";
 import { completion } from "./dvctl/completion.ts";
 import { configShow } from "./dvctl/config-show.ts";
@@ -29,7 +31,7 @@ import { versionCommand } from "./dvctl/version.ts";
 import { operationControls } from "./operation-control.ts";
 
 /** Commands of contracts that do more than the contract says; they stand in the place of the derived ones. */
-const REFINED = [status, tokensCreate, nodesFilePut, operationsShow, ...operationControls];
+const REFINED = [status, auditStatus, auditProve, tokensCreate, nodesFilePut, operationsShow, ...operationControls];
 
 const HANDWRITTEN = [
   eventsFollow,

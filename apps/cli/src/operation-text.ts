@@ -73,8 +73,9 @@ function targetLines({ targets }: Plan, whole: boolean): readonly string[] {
   return [head, ...odd];
 }
 
-function effectLines({ effects }: Plan, whole: boolean): readonly string[] {
-  if (effects.length === 0) return ["  effects: none, everything is as asked already"];
+function effectLines({ effects, targets }: Plan, whole: boolean): readonly string[] {
+  const isDone = targets.every(({ state }) => state === "unchanged");
+  if (effects.length === 0) return [`  effects: none${isDone ? ", everything is as asked already" : ""}`];
   const { shown, rest } = cut(effects, whole);
   return ["  effects:", ...shown.flatMap(effectText), ...rest.map((line) => `    ${line}`)];
 }
@@ -111,7 +112,8 @@ export function headline(operation: Operation, { color }: TableStyle): string {
   const { id, type, state, targets, changed, createdAt, endedAt } = operation;
   const where = targets.length === 0 ? "" : ` on ${namesText(targets.map(({ name }) => name))}`;
   const ms = createdAt !== null && endedAt !== null ? Date.parse(endedAt) - Date.parse(createdAt) : undefined;
-  const took = ms === undefined ? "" : ` in ${formatDuration(ms)}`;
+  // Of one that was undone later, the time between says nothing.
+  const took = ms === undefined || state === "rolled-back" ? "" : ` in ${formatDuration(ms)}`;
   const same = state === "succeeded" && changed === false ? ": no change" : "";
   return `${id ?? "-"}  ${printable(`${type}${where}`)}  ${toned(state, color)}${took}${same}`;
 }

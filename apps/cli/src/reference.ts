@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `tools/gen.ts` writes under docs/reference: manual pages and the Markdown reference of all commands. */
+import { auditVerifyProgram } from "./audit-verify-program.ts";
 import { type CommandSpec, type Program, titleOf } from "./command.ts";
 import { errorRows } from "./dvctl/errors.ts";
 import { dvctlProgram } from "./dvctl-program.ts";
@@ -11,7 +12,7 @@ import { version } from "./program.ts";
 
 /** Every program of this package. */
 export function programs(): readonly Program[] {
-  return [dvctlProgram(), healthCheckProgram(), maintenanceProgram()];
+  return [dvctlProgram(), healthCheckProgram(), maintenanceProgram(), auditVerifyProgram()];
 }
 
 /** Manual pages by file name, such as `dvctl-nodes-list.1`. */

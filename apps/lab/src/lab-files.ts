@@ -86,12 +86,15 @@ export function newCluster(port: number): { cluster: ClusterFile; trust: TrustSe
       secret: secret.toString("base64"),
       routePassword: randomBytes(24).toString("hex"),
       port,
-      adminToken: `dv_${randomBytes(5).toString("hex")}_${randomBytes(32).toString("base64url")}`,
+      adminToken: `dv_operator_${randomBytes(32).toString("base64url")}`,
       nodes: [],
     },
     trust: createTrustSeeds(),
   };
 }
+
+/** What of a host's root a lab node has from the start. */
+const HOST_FOLDERS = ["etc", "home", "opt", "root", "srv", "tmp", "usr/local", "var/lib", "var/log"];
 
 /** Sets up a node's folder with a new identity, as an installer would. */
 export function addNode(
@@ -104,7 +107,7 @@ export function addNode(
   const { id, pem } = createIdentity();
   const paths = nodePaths(labPaths(dataDir).node(id));
   writePrivateFile(paths.identity, pem);
-  mkdirSync(join(paths.dir, "root"), { recursive: true });
+  for (const folder of HOST_FOLDERS) mkdirSync(join(paths.dir, "root", folder), { recursive: true });
   mkdirSync(paths.etc, { recursive: true });
   writePrivateFile(
     paths.node,

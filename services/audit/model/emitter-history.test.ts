@@ -14,7 +14,7 @@ test("the place of every emitter before a record, with the credentials that are 
     record("b", 2, "b1"),
     record("a", 4, "a2"),
   ];
-  records.forEach((one, index) => history.take(one, index + 1));
+  for (const [index, one] of records.entries()) history.take(one, index + 1);
 
   expect(history.before(1)).toEqual([]);
   expect(history.before(3)).toEqual([

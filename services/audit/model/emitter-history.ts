@@ -34,7 +34,7 @@ export class EmitterHistory {
 
   /** Takes the next record in the order of the trail. */
   take({ emitter, n, boot, cred }: EmitterRecord, seq: number): void {
-    const history = this.#histories.get(emitter) ?? { seqs: [], numbers: [], processes: new Map() };
+    const history: History = this.#histories.get(emitter) ?? { seqs: [], numbers: [], processes: new Map() };
     this.#histories.set(emitter, history);
     history.seqs.push(seq);
     history.numbers.push(n);

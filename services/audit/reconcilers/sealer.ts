@@ -83,8 +83,8 @@ async function run(deps: SealerDeps, lease: () => Lease, signal: AbortSignal): P
 async function isUpToDate({ trail, seals }: SealerDeps): Promise<boolean> {
   if (!trail.caughtUp || !seals.caughtUp) return false;
   const [{ lastSeq }, stored] = await Promise.all([trail.journal.range(), seals.journal.range()]);
-  seals.compareWaiting(lastSeq);
-  return trail.size >= lastSeq && seals.lastSeq >= stored.lastSeq;
+  seals.compareWaiting();
+  return trail.size >= lastSeq && seals.lastSeq >= stored.lastSeq && !seals.isAhead;
 }
 
 async function seal(deps: SealerDeps, lease: () => Lease, signal: AbortSignal): Promise<void> {

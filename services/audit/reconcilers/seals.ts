@@ -31,6 +31,8 @@ export interface LatestSeal {
 const TURN = 64;
 /** Checkpoints that wait for the tree to grow. */
 const MAX_AHEAD = 1_000;
+/** Places remembered; more checkpoints than that do not fit into the stream, which drops the oldest. */
+const MAX_PLACES = 100_000;
 
 export interface SealsDeps {
   readonly bus: Bus;
@@ -91,9 +93,11 @@ export class Seals {
 
   /** Lines of checkpoints by their place. @throws UNAVAILABLE */
   async lines(places: readonly SealPlace[]): Promise<string[]> {
-    const wanted = new Set(places.map(({ seq }) => seq));
-    const [first, last] = [Math.min(...wanted), Math.max(...wanted)];
+    if (places.length === 0) return [];
+    const { firstSeq } = await this.journal.range();
+    const wanted = new Set(places.map(({ seq }) => seq).filter((seq) => seq >= firstSeq));
     if (wanted.size === 0) return [];
+    const [first, last] = [Math.min(...wanted), Math.max(...wanted)];
     const entries = await readRange(this.journal, first, last, this.#deps.clock);
     return entries.filter(({ seq }) => wanted.has(seq)).map(({ text }) => text);
   }
@@ -104,8 +108,13 @@ export class Seals {
     this.#latest = { sealed, witnesses: witnessesOf(sealed, this.#deps.trust) };
   }
 
-  /** Compares what had to wait for the tree; `lastSeq` is the last sequence of the trail's stream. */
-  compareWaiting(lastSeq: number): void {
+  /** Whether a checkpoint is about more records than have been read. */
+  get isAhead(): boolean {
+    return this.#ahead.length > 0;
+  }
+
+  /** Compares what had to wait for the tree. `lastSeq`: last sequence of the trail's stream, when that is certain. */
+  compareWaiting(lastSeq?: number): void {
     for (const sealed of this.#ahead.splice(0)) this.#compare(sealed, lastSeq);
   }
 
@@ -116,6 +125,7 @@ export class Seals {
     const fault = sealed ? this.#faultOf(sealed, key) : "it cannot be read";
     if (sealed && !fault) {
       this.#places.push({ size: sealed.checkpoint.size, seq, length: text.length });
+      if (this.#places.length > MAX_PLACES) this.#places.splice(0, MAX_PLACES / 10);
       this.note(sealed);
       this.#compare(sealed);
     } else {

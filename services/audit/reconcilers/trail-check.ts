@@ -21,20 +21,27 @@ export interface TrailCheckDeps {
   readonly everyMs: number;
 }
 
+/**
+ * How long a stream has to be shorter than it was before that is believed: a server that has just become its leader may not have
+ * applied all that it holds.
+ */
+const CONFIRM_MS = 3_000;
+const RETRY_MS = 500;
+
 /** Starts comparing. */
 export function startTrailCheck(deps: TrailCheckDeps): Closable {
   const { clock, log, everyMs } = deps;
   const stopping = new AbortController();
-  const scrub = { next: 1 };
+  const round = new Round(deps);
   const run = (async () => {
     while (!stopping.signal.aborted) {
       try {
-        await check(deps, scrub);
+        await round.check();
       } catch (error) {
         const { code, message } = toDvError(error);
         log.warn({ code, error: message }, "audit: the trail could not be compared with its stream");
       }
-      await clock.sleep(everyMs, stopping.signal);
+      await clock.sleep(round.isSuspicious ? Math.min(everyMs, RETRY_MS) : everyMs, stopping.signal);
     }
   })();
   return {
@@ -45,28 +52,65 @@ export function startTrailCheck(deps: TrailCheckDeps): Closable {
   };
 }
 
-/** One comparison. `scrub.next` is the older record that is looked at next. @throws BUS_UNAVAILABLE */
-export async function check(deps: Pick<TrailCheckDeps, "trail" | "seals" | "alarms">, scrub: { next: number }) {
-  const { trail, seals, alarms } = deps;
-  const known = trail.size;
-  const { firstSeq, lastSeq } = await trail.journal.range();
-  const expected = seals.latest?.sealed.checkpoint;
-  const key = `rollback ${expected?.size ?? 0} ${expected?.root ?? ""}`;
-  if (firstSeq > 1)
-    alarms.raise({ key: `gap ${firstSeq}`, cause: "gap", seq: 1, detail: `the stream begins with record ${firstSeq}` });
-  if (lastSeq < known) {
-    const detail = `the stream has ${lastSeq} records; this server has read ${known}`;
-    alarms.raise({ key, cause: "rollback", seq: null, detail });
+class Round {
+  readonly #deps: TrailCheckDeps;
+  /** The older record that is looked at next. */
+  #next = 1;
+  /** Monotonic time since which records have been missing. */
+  #missingSince: number | undefined;
+
+  constructor(deps: TrailCheckDeps) {
+    this.#deps = deps;
   }
-  trail.compareLengthWithBefore(lastSeq);
-  if (trail.caughtUp) seals.compareWaiting(lastSeq);
-  if (known === 0 || alarms.stopCause) return;
-  if (scrub.next > known) scrub.next = 1;
-  for (const seq of [known, scrub.next++]) {
-    const entry = await trail.journal.at(seq);
-    if (entry && leafHash(entry.text) === trail.tree.leaf(seq - 1)) continue;
-    const detail = `record ${seq} is ${entry ? "another one" : "not there any more"}`;
-    alarms.raise({ key: `${key} ${seq}`, cause: "rollback", seq, detail });
+
+  get isSuspicious(): boolean {
+    return this.#missingSince !== undefined;
   }
-  trail.save();
+
+  /** One comparison. @throws BUS_UNAVAILABLE */
+  async check(): Promise<void> {
+    const { trail, seals, alarms } = this.#deps;
+    const known = trail.size;
+    const { firstSeq, lastSeq } = await trail.journal.range();
+    if (firstSeq > 1) {
+      const detail = `the stream begins with record ${firstSeq}`;
+      alarms.raise({ key: `gap ${firstSeq}`, cause: "gap", seq: 1, detail });
+    }
+    const sealedSize = seals.latest?.sealed.checkpoint.size ?? 0;
+    if (this.#isMissing(lastSeq < Math.max(known, sealedSize, trail.sizeBefore))) {
+      if (lastSeq < known) this.#raise(null, `the stream has ${lastSeq} records; this server has read ${known}`);
+      trail.compareLengthWithBefore(lastSeq);
+      seals.compareWaiting(lastSeq);
+    } else if (!this.isSuspicious) {
+      seals.compareWaiting();
+      if (known > 0 && !alarms.stopCause) await this.#compareContent(known);
+    }
+    trail.save();
+  }
+
+  /** The end, and one older record after the other. */
+  async #compareContent(known: number): Promise<void> {
+    const { trail } = this.#deps;
+    if (this.#next > known) this.#next = 1;
+    for (const seq of [known, this.#next++]) {
+      const entry = await trail.journal.at(seq);
+      if (entry && leafHash(entry.text) === trail.tree.leaf(seq - 1)) continue;
+      // A record that is missing in a stream that is long enough was taken out of it.
+      this.#raise(seq, `record ${seq} is ${entry ? "another one" : "not there any more"}`);
+    }
+  }
+
+  /** True once something has been missing for long enough to be believed. */
+  #isMissing(isMissing: boolean): boolean {
+    const now = this.#deps.clock.monotonic();
+    this.#missingSince = isMissing ? (this.#missingSince ?? now) : undefined;
+    return this.#missingSince !== undefined && now - this.#missingSince >= CONFIRM_MS;
+  }
+
+  #raise(seq: number | null, detail: string): void {
+    const { alarms, seals } = this.#deps;
+    const expected = seals.latest?.sealed.checkpoint;
+    const key = `rollback ${expected?.size ?? 0} ${expected?.root ?? ""} ${seq ?? ""}`;
+    alarms.raise({ key, cause: "rollback", seq, detail });
+  }
 }

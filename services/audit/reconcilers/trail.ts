@@ -76,6 +76,11 @@ export class Trail {
     return this.tree.size;
   }
 
+  /** Number of records that this server had read before it started. */
+  get sizeBefore(): number {
+    return this.#before?.size ?? 0;
+  }
+
   /** True once everything that was there at the start has been read. */
   get caughtUp(): boolean {
     return this.#target !== undefined && this.size >= this.#target;

@@ -45,7 +45,11 @@ describe("a token bucket", () => {
       rateClassOf("disableNode", "change"),
       rateClassOf("createToken", "change"),
       rateClassOf("purge", "destroy"),
-    ]).toEqual(["read", "change", "lifecycle", "lifecycle"]);
+      rateClassOf("putFile", "change"),
+      rateClassOf("rebootNodes", "destroy"),
+      rateClassOf("cancelOperation", "change"),
+      rateClassOf("rollbackOperation", "destroy"),
+    ]).toEqual(["read", "change", "lifecycle", "lifecycle", "change", "lifecycle", "change", "lifecycle"]);
   });
 });
 
@@ -193,10 +197,11 @@ describe("status", () => {
     expect(judgeNodes(countNodes([{ state: "alive" }, { state: "disabled" }])).state).toBe("ok");
     expect(judgeNodes(countNodes([{ state: "alive" }, { state: "lost" }])).state).toBe("degraded");
     expect(judgeNodes(countNodes([{ state: "lost" }])).state).toBe("failed");
-    expect(judgeService(contract, [], alive).state).toBe("failed");
+    expect(judgeService("s", [contract], [], alive).state).toBe("failed");
     expect(
       judgeService(
-        contract,
+        "s",
+        [contract],
         [
           { service: "s", part: "core", node: "1" },
           { service: "s", part: "node", node: "1" },

@@ -59,14 +59,15 @@ export function judgeNodes({ total, alive, suspect, lost, disabled }: NodeCounts
   return { state: suspect + lost > 0 ? "degraded" : "ok", detail };
 }
 
-/** Judges one service: its core part must answer somewhere, its node part on every node that is alive. */
+/** Judges one service by the contracts that it implements: its core part must answer somewhere, its node part on every live node. */
 export function judgeService(
-  contract: Contract,
+  name: string,
+  contracts: readonly Contract[],
   instances: readonly SeenInstance[],
   aliveNodes: readonly { readonly id: string; readonly name: string }[],
 ): Verdict {
-  const scopes = new Set(Object.values(contract.operations).map(({ scope }) => scope));
-  const mine = instances.filter(({ service }) => service === contract.service);
+  const scopes = new Set(contracts.flatMap(({ operations }) => Object.values(operations).map(({ scope }) => scope)));
+  const mine = instances.filter(({ service }) => service === name);
   const core = mine.filter(({ part }) => part === "core").length;
   if (scopes.has("core") && core === 0) return { state: "failed", detail: "nobody answers" };
   const onNodes = new Set(mine.filter(({ part }) => part === "node").map(({ node }) => node));

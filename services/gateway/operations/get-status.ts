@@ -2,7 +2,7 @@
 /** Shows how the cluster is, from what this gateway can observe at the moment of asking. */
 import type { gatewayContract } from "@debvisor/proto-events/gateway";
 import type { Input, Output } from "@debvisor/proto-events/kit";
-import { CONTRACTS } from "@debvisor/proto-events/registry";
+import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
 import type { Bus } from "@debvisor/shared/bus/bus";
 import { type Clock, timestamp } from "@debvisor/shared/clock";
 import type { NodeDirectory } from "../directory.ts";
@@ -59,7 +59,7 @@ async function checkBus(deps: StatusDeps): Promise<Component[]> {
 }
 
 async function checkServices(deps: StatusDeps): Promise<Component[]> {
-  const contracts = CONTRACTS.filter(({ operations }) => Object.keys(operations).length > 0);
+  const names = [...new Set(CONTRACTS.map(({ service, implementedBy }) => implementedBy ?? service))];
   try {
     const seen = (await deps.instances.list()).map(({ service, metadata }) => ({
       service,
@@ -67,11 +67,9 @@ async function checkServices(deps: StatusDeps): Promise<Component[]> {
       node: metadata["node"] ?? "",
     }));
     const alive = deps.directory.list().filter(({ state }) => state === "alive");
-    return contracts.map((contract) => stamp(deps, contract.service, judgeService(contract, seen, alive)));
+    return names.map((name) => stamp(deps, name, judgeService(name, contractsOf(name), seen, alive)));
   } catch {
-    return contracts.map(({ service }) =>
-      stamp(deps, service, { state: "unknown", detail: "the bus does not answer" }),
-    );
+    return names.map((name) => stamp(deps, name, { state: "unknown", detail: "the bus does not answer" }));
   }
 }
 

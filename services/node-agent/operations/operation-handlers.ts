@@ -37,6 +37,7 @@ export function operationHandlers(engine: Engine) {
     cancelOperation: control("cancel"),
     pauseOperation: control("pause"),
     continueOperation: control("continue"),
+    confirmOperation: control("confirm"),
     rollbackOperation: control("rollback"),
     retryOperation: ({ operation }: Control, context: RequestContext) => engine.retry(operation, context),
     explainOperation: async ({ operation }: Input<C, "explainOperation">) => ({

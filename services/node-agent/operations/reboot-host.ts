@@ -11,7 +11,7 @@ import { DvError } from "@debvisor/shared/errors";
 import type { Ledger } from "@debvisor/shared/operation/ledger";
 import type { ServiceManager } from "../model/unit-state.ts";
 import type { HostEvents } from "../reconcilers/host-events.ts";
-import { orderOf } from "./order-of.ts";
+import { orderOf, untilAborted } from "./order-of.ts";
 
 type Answer = Output<typeof hostContract, "rebootHost">;
 
@@ -42,21 +42,23 @@ export function rebootHostHandler({ manager, ledger, clock, events, stopping }: 
       const { bootId } = await manager.boot(signal);
       return { bootIdBefore: bootId, bootId };
     };
-    return await ledger.execute<Before, Answer>(orderOf(context), {
-      before: async () => ({ bootId: (await manager.boot(signal)).bootId, atMs: clock.now() }),
-      apply: async (before) => {
-        const { bootId, startedAt } = await manager.boot(signal);
-        if (bootId !== before.bootId) {
-          events.rebooted(Math.max(0, Date.parse(startedAt) - before.atMs));
-          return { bootIdBefore: before.bootId, bootId };
-        }
-        await manager.reboot(signal);
-        await clock.sleep(DOWN_LIMIT_MS, signal);
-        throw new DvError("UNAVAILABLE", "The host has been told to restart; ask again when it is back.");
-      },
-      // A restart cannot be undone.
-      undo: asItIs,
-      nothing: asItIs,
-    });
+    return await untilAborted(signal, () =>
+      ledger.execute<Before, Answer>(orderOf(context), {
+        before: async () => ({ bootId: (await manager.boot(signal)).bootId, atMs: clock.now() }),
+        apply: async (before) => {
+          const { bootId, startedAt } = await manager.boot(signal);
+          if (bootId !== before.bootId) {
+            events.rebooted(Math.max(0, Date.parse(startedAt) - before.atMs));
+            return { bootIdBefore: before.bootId, bootId };
+          }
+          await manager.reboot(signal);
+          await clock.sleep(DOWN_LIMIT_MS, signal);
+          throw new DvError("UNAVAILABLE", "The host has been told to restart; ask again when it is back.");
+        },
+        // A restart cannot be undone.
+        undo: asItIs,
+        nothing: asItIs,
+      }),
+    );
   };
 }

@@ -10,7 +10,7 @@ import type { Clock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
 import type { Ledger } from "@debvisor/shared/operation/ledger";
 import type { ServiceManager, Unit } from "../model/unit-state.ts";
-import { orderOf } from "./order-of.ts";
+import { orderOf, untilAborted } from "./order-of.ts";
 
 type C = typeof hostContract;
 type Answer = Output<C, "restartUnit">;
@@ -39,18 +39,20 @@ export function restartUnitHandler(deps: RestartUnitDeps) {
       const now = await manager.get(unit, signal);
       return { before: now, after: now };
     };
-    return await ledger.execute<Unit, Answer>(orderOf(context), {
-      before: () => manager.get(unit, signal),
-      apply: async (before) => {
-        const now = await manager.get(unit, signal);
-        const down = now.state === "stopped" || now.state === "failed";
-        if (down || now.invocation === before.invocation) await manager.restart(unit, signal);
-        return { before, after: await untilUp(deps, unit, before.invocation, signal) };
-      },
-      // A restart cannot be undone.
-      undo: asItIs,
-      nothing: asItIs,
-    });
+    return await untilAborted(signal, () =>
+      ledger.execute<Unit, Answer>(orderOf(context), {
+        before: () => manager.get(unit, signal),
+        apply: async (before) => {
+          const now = await manager.get(unit, signal);
+          const down = now.state === "stopped" || now.state === "failed";
+          if (down || now.invocation === before.invocation) await manager.restart(unit, signal);
+          return { before, after: await untilUp(deps, unit, before.invocation, signal) };
+        },
+        // A restart cannot be undone.
+        undo: asItIs,
+        nothing: asItIs,
+      }),
+    );
   };
 }
 

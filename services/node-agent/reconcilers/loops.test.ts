@@ -260,6 +260,7 @@ test("stops within its time although the bus never answers", async () => {
     rtt: () => never,
     publishEvent: () => never,
     serve: () => Promise.resolve({ stop: () => never }),
+    onRefused: () => undefined,
   };
   const context = {
     config,

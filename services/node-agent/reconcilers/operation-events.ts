@@ -11,8 +11,8 @@ import { holdLease } from "@debvisor/shared/leases";
 import type { Logger } from "@debvisor/shared/log";
 import { apply, type Folded, fold } from "@debvisor/shared/operation/fold";
 import { foldEntries, parseEntry } from "@debvisor/shared/operation/operation-log";
+import { eventsOf, type OperationEvent } from "@debvisor/shared/operation/run-events";
 import { z } from "zod";
-import { eventsOf, type OperationEvent } from "../model/operation-events.ts";
 
 /** How far the log has been published. */
 const Cursor = z.object({ seq: z.number().int().nonnegative() });

@@ -278,7 +278,7 @@ function readOwn(text: string): AuditRecord {
 /** What the promise gives, or BUS_UNAVAILABLE at the deadline. */
 async function before<R>(deadlineMs: number, clock: Clock, promise: Promise<R>): Promise<R> {
   const done = new AbortController();
-  const late = clock.sleep(deadlineMs - clock.monotonic(), done.signal).then(() => {
+  const late = clock.sleep(Math.max(0, deadlineMs - clock.monotonic()), done.signal).then(() => {
     throw new DvError("BUS_UNAVAILABLE", "The bus did not answer in time.");
   });
   late.catch(() => undefined);

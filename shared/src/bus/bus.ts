@@ -127,15 +127,16 @@ export interface JournalEntry {
  */
 export interface Journal {
   /**
-   * Appends and waits for the acknowledgement; returns the sequence. `id` (32 hexadecimal digits) makes a repeat within the
-   * stream's window harmless. @throws CONFLICT when the key's last sequence is another one, BUS_UNAVAILABLE when unknown
+   * Appends and waits for the acknowledgement; returns the sequence. `id` (32 hexadecimal digits, random) makes a repeat
+   * harmless: it is answered with the sequence under which the record is stored. In the audit trail only as long as the key's
+   * last record is that one. @throws CONFLICT when the key's last sequence is another one, BUS_UNAVAILABLE when unknown
    */
   append(key: string, text: string, options: { readonly expected: number; readonly id: string }): Promise<number>;
   /** Every record of a key, oldest first, as the stream's leader has them. @throws BUS_UNAVAILABLE */
   read(key: string): Promise<JournalEntry[]>;
   /** The record with that sequence, as the stream's leader has it; undefined when there is none. @throws BUS_UNAVAILABLE */
   at(seq: number): Promise<JournalEntry | undefined>;
-  /** The last record of a key. @throws BUS_UNAVAILABLE */
+  /** The last record of a key; of the audit trail as any replica has it, which may lag behind. @throws BUS_UNAVAILABLE */
   last(key: string): Promise<JournalEntry | undefined>;
   /** Follows the whole stream in order from a sequence on, each record once, over reconnects. */
   follow(options: {

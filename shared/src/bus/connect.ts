@@ -19,7 +19,7 @@ import { credentialAuthenticator } from "./keys.ts";
 import { readOrdered } from "./ordered.ts";
 import { parseData, requestText } from "./request.ts";
 import { Scatterer } from "./scatter.ts";
-import { serveContract } from "./serve.ts";
+import { type Counts, serveContract } from "./serve.ts";
 import type { Credential } from "./trust.ts";
 import { busError } from "./wire.ts";
 
@@ -100,6 +100,7 @@ class NatsBus implements ConnectedBus {
   readonly #options: ConnectOptions;
   readonly #log: Logger;
   readonly #verifier: CommandVerifier;
+  readonly #shown = new Map<string, Counts>();
   #scatterer: Scatterer | undefined;
 
   constructor(connection: NatsConnection, options: ConnectOptions) {
@@ -128,6 +129,7 @@ class NatsBus implements ConnectedBus {
         nodeName: node.name,
         tracing,
         verifier: this.#verifier,
+        shown: this.#shown,
       },
       contract,
       scope,

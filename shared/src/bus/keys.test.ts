@@ -2,7 +2,7 @@
 /** Our nkeys are the library's, only faster: both must say the same of every seed. */
 import { createAccount, createOperator, createUser, fromPublic } from "@nats-io/nkeys";
 import { describe, expect, it } from "vitest";
-import { credentialAuthenticator, keyPairOf } from "./keys.ts";
+import { credentialAuthenticator, credentialParts, isSigned, keyPairOf, publicKeyOf } from "./keys.ts";
 import { createIssuer, createTrustSeeds } from "./trust.ts";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -30,6 +30,39 @@ describe("keyPairOf", () => {
     const broken = `${seed.slice(0, 20)}${seed[20] === "A" ? "B" : "A"}${seed.slice(21)}`;
 
     expect(() => keyPairOf(broken)).toThrow();
+  });
+});
+
+describe("publicKeyOf", () => {
+  it.each([
+    ["operator", createOperator],
+    ["account", createAccount],
+    ["user", createUser],
+  ])("checks what an %s's key has signed, and nothing else", (_role, create) => {
+    const [pair, stranger] = [create(), create()];
+    const key = publicKeyOf(pair.getPublicKey());
+
+    expect(isSigned(key, message, pair.sign(message))).toBe(true);
+    expect(isSigned(key, new TextEncoder().encode("another"), pair.sign(message))).toBe(false);
+    expect(isSigned(key, message, stranger.sign(message))).toBe(false);
+    expect(isSigned(key, message, pair.sign(message).subarray(0, 63))).toBe(false);
+    expect(isSigned(key, message, new Uint8Array(64))).toBe(false);
+  });
+
+  it.each([
+    ["a damaged key", (key: string) => `${key.slice(0, 20)}${key[20] === "A" ? "B" : "A"}${key.slice(21)}`],
+    ["a key that is too short", (key: string) => key.slice(1)],
+    ["a seed", () => text(createUser().getSeed())],
+    ["nothing", () => ""],
+  ])("refuses %s", (_what, change) => {
+    expect(() => publicKeyOf(change(createUser().getPublicKey()))).toThrow(TypeError);
+  });
+
+  it("is the key that a credential signs with", async () => {
+    const { creds } = await createIssuer(createTrustSeeds()).forNode("abcdefghijklmnop");
+    const { pair } = credentialParts(creds);
+
+    expect(isSigned(publicKeyOf(pair.getPublicKey()), message, pair.sign(message))).toBe(true);
   });
 });
 

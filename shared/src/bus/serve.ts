@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { GENERAL_ERROR_CODES } from "@debvisor/proto-events/errors";
 import { type Contract, type Handlers, type OperationSpec, wireName } from "@debvisor/proto-events/kit";
 import { CORE, parseRpcSubject, rpcSubject } from "@debvisor/proto-events/subjects";
-import { headers as createHeaders, type Msg, type NatsConnection } from "@nats-io/nats-core";
+import { headers as createHeaders, type Msg, type NatsConnection, type Subscription } from "@nats-io/nats-core";
 import { Svcm } from "@nats-io/services";
 import { causeChain, DvError, toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -30,6 +30,8 @@ export interface ServeOptions {
   readonly tracing?: Tracing | undefined;
   /** Checks the orders that node-scope operations arrive with. */
   readonly verifier: CommandVerifier;
+  /** Services that this connection shows under `$SRV`, by name and scope. */
+  readonly shown: Map<string, Counts>;
 }
 
 const NOTHING: RequestCounts = { requests: 0, errors: 0, totalMs: 0 };
@@ -37,14 +39,17 @@ const NOTHING: RequestCounts = { requests: 0, errors: 0, totalMs: 0 };
 type AnyHandler = (input: unknown, context: RequestContext) => unknown;
 
 /** Counts of one instance, kept here because the library measures a handler only until its first await. */
-interface Counts {
+export interface Counts {
   requests: number;
   errors: number;
   totalMs: number;
   inFlight: number;
 }
 
-/** Starts answering until `stop`, which first lets requests under way finish (up to 2 s). */
+/**
+ * Starts answering until `stop`, which first lets requests under way finish (up to 2 s). A service that implements several
+ * contracts shows itself once, with the counts of all: over one connection it could answer `$SRV` only once anyway.
+ */
 export async function serveContract<const C extends Contract, S extends "core" | "node">(
   options: ServeOptions,
   contract: C,
@@ -52,13 +57,52 @@ export async function serveContract<const C extends Contract, S extends "core" |
   handlers: Handlers<C, S, RequestContext>,
   elsewhere: () => RequestCounts = () => NOTHING,
 ): Promise<Closable> {
-  const { connection, nodeId, nodeName, version } = options;
-  const counts: Counts = { requests: 0, errors: 0, totalMs: 0, inFlight: 0 };
-  const service = await new Svcm(connection).add({
-    name: contract.service,
+  const { connection, nodeId, shown } = options;
+  const name = contract.implementedBy ?? contract.service;
+  const key = `${name} ${scope}`;
+  const known = shown.get(key);
+  const counts: Counts = known ?? { requests: 0, errors: 0, totalMs: 0, inFlight: 0 };
+  const service = known
+    ? undefined
+    : await show(options, { name, summary: contract.summary, scope, counts, elsewhere });
+  if (service) shown.set(key, counts);
+  const subscriptions: Subscription[] = [];
+  for (const [operation, spec] of Object.entries(contract.operations)) {
+    if (spec.scope !== scope) continue;
+    const wire = wireName(operation);
+    const answer = answerer(options, spec, (handlers as unknown as Record<string, AnyHandler>)[operation], counts);
+    const subject = rpcSubject(scope === "core" ? CORE : nodeId, contract.service, wire);
+    const callback = (_error: Error | null, message: Msg) => void answer(message);
+    if (service) service.addEndpoint(wire, { subject, handler: callback });
+    else subscriptions.push(connection.subscribe(subject, { ...(scope === "core" ? { queue: name } : {}), callback }));
+  }
+  await connection.flush();
+  return {
+    stop: async () => {
+      if (service) shown.delete(key);
+      await Promise.all([service?.stop(), ...subscriptions.map((subscription) => subscription.drain())]);
+      const deadline = performance.now() + 2_000;
+      while (counts.inFlight > 0 && performance.now() < deadline)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+    },
+  };
+}
+
+interface Shown {
+  readonly name: string;
+  readonly summary: string;
+  readonly scope: "core" | "node";
+  readonly counts: Counts;
+  readonly elsewhere: () => RequestCounts;
+}
+
+function show({ connection, version, nodeId, nodeName }: ServeOptions, shown: Shown) {
+  const { name, summary, scope, counts, elsewhere } = shown;
+  return new Svcm(connection).add({
+    name,
     version,
-    description: contract.summary,
-    queue: scope === "core" ? contract.service : "",
+    description: summary,
+    queue: scope === "core" ? name : "",
     metadata: { part: scope, node: nodeId, nodeName },
     statsHandler: () => {
       const other = elsewhere();
@@ -69,22 +113,6 @@ export async function serveContract<const C extends Contract, S extends "core" |
       });
     },
   });
-  for (const [name, spec] of Object.entries(contract.operations)) {
-    if (spec.scope !== scope) continue;
-    const wire = wireName(name);
-    const answer = answerer(options, spec, (handlers as unknown as Record<string, AnyHandler>)[name], counts);
-    const subject = rpcSubject(scope === "core" ? CORE : nodeId, contract.service, wire);
-    service.addEndpoint(wire, { subject, handler: (_error, message) => void answer(message) });
-  }
-  await connection.flush();
-  return {
-    stop: async () => {
-      await service.stop();
-      const deadline = performance.now() + 2_000;
-      while (counts.inFlight > 0 && performance.now() < deadline)
-        await new Promise((resolve) => setTimeout(resolve, 5));
-    },
-  };
 }
 
 /**

@@ -96,6 +96,18 @@ export class Catalogue {
     return [...open, ...this.#ended.values()].sort((a, b) => ((a.createdAt ?? "") < (b.createdAt ?? "") ? 1 : -1));
   }
 
+  /** How many operations of a type began since a time (milliseconds since 1970); refused ones do not count. */
+  acceptedSince(type: string, sinceMs: number): number {
+    const counts = (operation: { type: string; state: string; createdAt: string | null }) =>
+      operation.type === type && operation.state !== "refused" && Date.parse(operation.createdAt ?? "") >= sinceMs;
+    const open = [...this.#open.values()].map(({ created, state }) => ({
+      type: created.type,
+      state,
+      createdAt: created.at,
+    }));
+    return [...open, ...this.#ended.values()].filter(counts).length;
+  }
+
   /** The state by the log itself. @throws BUS_UNAVAILABLE */
   async read(id: string): Promise<Folded | undefined> {
     return foldEntries(await this.#deps.journal.read(id));

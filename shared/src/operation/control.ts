@@ -85,6 +85,7 @@ function isSoAlready(folded: Folded, request: ControlVerb): boolean {
     return folded.state === "cancelled" || (!folded.endedAt && (folded.cancel !== null || undoes));
   }
   if (request === "pause") return !folded.endedAt && folded.pause !== null;
+  if (request === "confirm") return folded.confirmed;
   if (request === "continue")
     return !folded.endedAt && folded.pause === null && ["running", "undoing"].includes(folded.state);
   return !folded.endedAt && folded.undoing;
@@ -107,7 +108,9 @@ function requireState(deps: ControlDeps, folded: Folded, request: ControlVerb): 
     return;
   }
   if (folded.endedAt) refuse(`it has ended and cannot ${request}`);
-  if (request === "pause" && folded.undoing) refuse("an undo cannot be paused");
+  if (request === "confirm" && folded.state !== "trying") refuse("it is not being tried");
+  if (request === "pause" && (folded.undoing || folded.state === "trying"))
+    refuse("there is no step before which it could hold");
 }
 
 /** Whoever holds the resources now would be disturbed by the undo; so the locks come before the request. */

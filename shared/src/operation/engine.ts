@@ -20,7 +20,7 @@ import { openLockTable } from "./lock-table.ts";
 import type { ControlVerb } from "./log-record.ts";
 import { OperationLog, OwnershipLost } from "./operation-log.ts";
 import { parseWait } from "./options.ts";
-import { Owners } from "./owners.ts";
+import { Owners, type OwnersView } from "./owners.ts";
 import { completePlan } from "./planning.ts";
 import { createReader, type Directory } from "./reader.ts";
 import { Runner } from "./runner.ts";
@@ -30,6 +30,7 @@ import { type MaintenanceGate, Submitter } from "./submit.ts";
 import { explainWaits, operationView } from "./view.ts";
 
 const SWEEP_MS = 1_000;
+const HOUR_MS = 3_600_000;
 /** Longest time that a stop waits for runners to let go. */
 const STOP_MS = 1_000;
 
@@ -47,6 +48,8 @@ export interface EngineOptions {
   /** Wraps the log of operations; for tests that break it. */
   readonly journal?: Journal;
   readonly locks?: (isLive: (id: string) => Promise<boolean>) => Promise<LockTable>;
+  /** Says who lives, instead of leases; for tests that decide it themselves. */
+  readonly owners?: OwnersView;
 }
 
 /** Starts an engine. It accepts operations once `waitsFor` is undefined. @throws BUS_UNAVAILABLE */
@@ -61,7 +64,7 @@ export class Engine implements Closable {
   readonly #definitions: ReadonlyMap<string, Definition<never>>;
   readonly #journal: Journal;
   readonly #catalogue: Catalogue;
-  readonly #owners: Owners;
+  readonly #owners: OwnersView;
   readonly #runners = new Map<string, Runner>();
   readonly #adopting = new Set<string>();
   readonly #stop = new AbortController();
@@ -74,7 +77,7 @@ export class Engine implements Closable {
     this.#definitions = new Map(options.definitions.map((definition) => [definition.type, definition]));
     this.#journal = options.journal ?? bus.journal("DV_OPS");
     this.#catalogue = new Catalogue({ journal: this.#journal, log, definition: (type) => this.#definitions.get(type) });
-    this.#owners = new Owners({ bus, clock, log, name: `${service}-${nodeId}` });
+    this.#owners = options.owners ?? new Owners({ bus, clock, log, name: `${service}-${nodeId}` });
     this.#catalogue.onEntry((id, entry) => this.#onEntry(id, entry));
   }
 
@@ -230,6 +233,7 @@ export class Engine implements Closable {
       clock,
       owner: this.#owners.self,
       reader: (signal) => createReader({ bus, directory, clock, log }, signal, context),
+      acceptedLately: (type) => this.#catalogue.acceptedSince(type, clock.now() - HOUR_MS),
       existing: (id) => this.#catalogue.read(id),
     });
     const submitted = await submitter.submit(definition, input, context, retryOf);
@@ -302,7 +306,7 @@ export class Engine implements Closable {
   #adoptSoon(id: string): void {
     if (this.#adopting.has(id)) return;
     this.#adopting.add(id);
-    this.#adopt(id)
+    this.adopt(id)
       .catch((error: unknown) => {
         if (error instanceof OwnershipLost) return;
         this.#options.log.warn({ operation: id, cause: causeChain(error) }, "operation: not adopted");
@@ -319,8 +323,16 @@ export class Engine implements Closable {
     return this.#definitions.get(created.type)?.spec.durable?.version === created.version;
   }
 
-  /** Takes an operation over and goes on with it. @throws OwnershipLost, BUS_UNAVAILABLE */
-  async #adopt(id: string): Promise<void> {
+  /** Number of operations that this instance runs now. */
+  get running(): number {
+    return this.#runners.size;
+  }
+
+  /**
+   * Takes an operation over, whoever has it, and goes on with it; without effect when it is closed, unknown or here already.
+   * @throws OwnershipLost, BUS_UNAVAILABLE
+   */
+  async adopt(id: string): Promise<void> {
     const folded = await this.#catalogue.read(id);
     const definition = folded && this.#definitions.get(folded.created.type);
     if (!folded || !definition || folded.closed || this.#runners.has(id)) return;

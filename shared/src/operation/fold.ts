@@ -46,6 +46,9 @@ export interface Folded {
   cancel: PendingRequest | null;
   /** The undo of a finished operation was asked for. */
   rollback: PendingRequest | null;
+  /** Time of the server at which its trial began, in milliseconds since 1970. */
+  tryingSinceMs: number | null;
+  confirmed: boolean;
   waiting: {
     readonly resource: string;
     readonly holder: string;
@@ -103,6 +106,8 @@ function begin(created: CreatedRecord, seq: number, timeMs: number): Folded {
     pause: null,
     cancel: null,
     rollback: null,
+    tryingSinceMs: null,
+    confirmed: false,
     waiting: null,
     startedAt: null,
     endedAt: null,
@@ -182,6 +187,7 @@ function applyStep(folded: Folded, change: StepChange, at: string): void {
 function applyPhase(folded: Folded, record: Extract<LogRecord, { t: "phase" }>): void {
   folded.state = record.phase;
   folded.error = record.error ?? folded.error;
+  if (record.phase === "trying") folded.tryingSinceMs ??= folded.lastMs;
   if (record.phase === "undoing" || record.phase === "stuck") {
     folded.undoing = true;
     folded.endAfterUndo = record.end ?? folded.endAfterUndo;
@@ -193,6 +199,7 @@ function applyRequest(folded: Folded, record: Extract<LogRecord, { t: "request" 
   const pending = { request: record.request, by: record.by, at: record.at, reason: record.reason };
   if (record.request === "pause") folded.pause = pending;
   else if (record.request === "cancel") folded.cancel = pending;
+  else if (record.request === "confirm") folded.confirmed = true;
   else if (record.request === "continue") {
     folded.pause = null;
     if (folded.state === "stuck") folded.state = "undoing";

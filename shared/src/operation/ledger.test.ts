@@ -249,6 +249,26 @@ test("steps, epochs and fences older than 45 days are forgotten when it is opene
   expect(await code(third.execute(order({ epoch: 1, fence: 1 }), world.to("again")))).toBe("done");
 });
 
+test("epoch and fence of an operation are kept for as long as one of its steps is", async () => {
+  const file = path.join(folder(), "ledger.db");
+  const world = new World();
+  const at = (days: number): Clock => ({ ...systemClock, now: () => days * DAY_MS });
+  for (const [step, days] of [
+    ["first", 0],
+    ["second", 40],
+  ] as const) {
+    const ledger = open(file, at(days));
+    await ledger.execute(order({ step, epoch: 5 }), world.to("new"));
+    ledger.close();
+  }
+
+  const later = open(file, at(46));
+
+  expect(later.entries("op-a").map(({ step }) => step)).toEqual(["second"]);
+  expect(await code(later.execute(order({ step: "third", epoch: 4 }), world.to("x")))).toBe("COMMAND_FENCED");
+  expect(await code(later.execute(order({ operation: "op-b", fence: 9 }), world.to("x")))).toBe("COMMAND_FENCED");
+});
+
 test("a state before that is too large is refused before anything happens", async () => {
   const [ledger, world] = [open(), new World()];
   world.value = "x".repeat(1024 * 1024);

@@ -87,7 +87,9 @@ export function openLedger(file: string, options: LedgerOptions): Ledger {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;");
+    database.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA journal_size_limit = 4194304;",
+    );
     const { user_version: version } = database.prepare("PRAGMA user_version").get() as { user_version: number };
     if (version > SCHEMA_VERSION)
       throw new DvError("DATA_FOLDER_CORRUPT", `${file} was written by a newer version of DebVisor.`);

@@ -39,7 +39,7 @@ export class LockGrants {
     // What the picture shows as held may have been given back elsewhere a moment ago.
     if (picture.lock(resource)) await this.#store.look(lockKey(resource));
     if (!picture.lock(resource)) {
-      if (resource === "") await this.grantFirst(resource);
+      if (picture.first(resource)) await this.grantFirst(resource);
       else await this.#store.put(lockKey(resource), held(resource, asker, timestamp(this.#clock), null));
     }
     return picture.lock(resource);
@@ -82,7 +82,7 @@ export class LockGrants {
 
   /** Whether a lock was granted to a place that had been withdrawn here; nobody would ever give that one back. */
   isVoid({ resource, operation, queued }: HeldRecord): boolean {
-    return queued === -1 && this.#withdrawn.get(waiterKey(resource, operation))?.revision === queued;
+    return queued !== null && this.#withdrawn.get(waiterKey(resource, operation))?.revision === queued;
   }
 
   /** Removes the entries of waiters that have what they waited for, and forgets old withdrawals. */

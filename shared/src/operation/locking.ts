@@ -5,7 +5,9 @@
  */
 import type { OperationState } from "@debvisor/proto-events/durable";
 import type { Lock } from "@debvisor/proto-events/operation";
+import { OperationId } from "@debvisor/proto-events/primitives";
 import type { WireError } from "@debvisor/proto-events/replies";
+import { z } from "zod";
 import { DvError, toDvError } from "../errors.ts";
 import type { Fences } from "./lock-table.ts";
 import type { OperationLog } from "./operation-log.ts";
@@ -28,6 +30,9 @@ export interface LockingOptions {
 
 /** A plan may name other resources than the one before; more often than this it is given up. */
 const MOST_PLANS = 4;
+
+/** What a refusal says about who is in the way. */
+const HeldBy = z.object({ resource: z.string(), holder: z.object({ operation: OperationId, actor: z.string() }) });
 
 type Deps = Pick<RunnerDeps, "locks" | "clock" | "replan" | "logger">;
 
@@ -75,8 +80,10 @@ async function acquire(
   const watching = waits ? watch(cancelled) : undefined;
   watching?.catch(() => over.abort());
   let told: Promise<void> = Promise.resolve();
+  // Told once: with a thousand waiters a record at each change of the holder would be a thousand. `why` knows the present one.
   const onWait = (blocker: Lock) => {
-    told = told.then(() => log.append(waitingRecord(blocker, true))).then(onWaiting);
+    if (log.state.waiting) return onWaiting();
+    told = told.then(() => (log.state.waiting ? undefined : log.append(waitingRecord(blocker, true)))).then(onWaiting);
     told.catch(() => over.abort());
   };
   try {
@@ -91,8 +98,11 @@ async function acquire(
     if (over.signal.aborted) return { end: { state: "refused", error: waitedInVain(deps, log, startedAt) } };
     const failure = toDvError(error);
     if (failure.code !== "LOCK_HELD") throw error;
-    const [blocker] = deps.locks.blockersOf(log.id);
-    if (blocker) await log.append(waitingRecord(blocker, false));
+    const blocker = HeldBy.safeParse(failure.details);
+    if (blocker.success) {
+      const { resource, holder } = blocker.data;
+      await log.append({ t: "waiting", resource, holder: holder.operation, holderActor: holder.actor, waits: false });
+    }
     return { end: { state: "refused", error: failure.toWire() } };
   } finally {
     over.abort();
@@ -144,7 +154,6 @@ function claimOf(log: OperationLog) {
   };
 }
 
-function waitingRecord(blocker: Lock, waits: boolean) {
-  const { resource, operation, actor } = blocker;
+function waitingRecord({ resource, operation, actor }: Lock, waits: boolean) {
   return { t: "waiting" as const, resource, holder: operation, holderActor: actor, waits };
 }

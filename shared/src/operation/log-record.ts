@@ -68,7 +68,7 @@ export const StepChange = z.object({
 export type StepChange = z.output<typeof StepChange>;
 
 /** What somebody may ask of an operation that exists. */
-export const ControlVerb = z.enum(["cancel", "pause", "continue", "rollback"]);
+export const ControlVerb = z.enum(["cancel", "pause", "continue", "confirm", "rollback"]);
 export type ControlVerb = z.output<typeof ControlVerb>;
 
 export const LogRecord = z.discriminatedUnion("t", [
@@ -93,7 +93,7 @@ export const LogRecord = z.discriminatedUnion("t", [
   z.object({
     t: z.literal("phase"),
     ...base,
-    phase: z.enum(["running", "paused", "undoing", "stuck"]),
+    phase: z.enum(["running", "paused", "trying", "undoing", "stuck"]),
     /** What it will have been when the undo is complete. */
     end: OperationState.nullable(),
     error: WireError.nullable(),

@@ -20,6 +20,11 @@ export function parseWait({ wait }: Pick<OperationOptions, "wait">): number | un
   return wait === undefined ? undefined : durationMs("wait", wait);
 }
 
+/** Time within which a trial has to be confirmed, in milliseconds; undefined: no trial. */
+export function parseTry(options: Pick<OperationOptions, "try">): number | undefined {
+  return options.try === undefined ? undefined : durationMs("try", options.try);
+}
+
 /** Time until the deadline in milliseconds. */
 export function parseDeadline({ deadline }: Pick<OperationOptions, "deadline">, standardMs: number): number {
   return deadline === undefined ? standardMs : durationMs("deadline", deadline);

@@ -22,9 +22,19 @@ export interface OwnersDeps {
   readonly name: string;
 }
 
-/** The own lease, and a watch over those of others. */
-export class Owners {
+/** What an engine asks about itself and the others. */
+export interface OwnersView extends Closable {
   /** Name of this run of this instance: another run of it is another owner. */
+  readonly self: string;
+  /** Undefined when it can tell, otherwise what it waits for. */
+  readonly waitsFor: string | undefined;
+  start(): Promise<void>;
+  /** True when an owner is certainly gone. */
+  isGone(owner: string): boolean;
+}
+
+/** The own lease, and a watch over those of others. */
+export class Owners implements OwnersView {
   readonly self: string;
   readonly #deps: OwnersDeps;
   readonly #live = new Set<string>();

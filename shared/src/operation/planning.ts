@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import type { OperationOptions, Plan, PlannedTarget } from "@debvisor/proto-events/durable";
 import { DvError } from "../errors.ts";
-import type { Draft, PlannedStep } from "./definition.ts";
+import type { Definition, Draft, PlannedStep } from "./definition.ts";
 
 /** A plan with what only the engine needs. */
 export interface FullPlan {
@@ -111,6 +111,28 @@ export function checkBlastRadius(plan: Plan, most: number | undefined, override:
     `It would touch ${names.length} targets of failure domain ${domain} (${names.join(", ")}); at most ${most} are allowed without an override.`,
     { details: { most, domains: Object.fromEntries(over) } },
   );
+}
+
+/** Refuses when as many were accepted within the last hour as are allowed. @throws BUDGET_SPENT */
+export function checkBudget(type: string, spent: number, most: number | undefined, override: string | undefined): void {
+  if (most === undefined || override !== undefined || spent < most) return;
+  throw new DvError(
+    "BUDGET_SPENT",
+    `${spent} operations ${type} were accepted within the last hour; ${most} are allowed.`,
+    {
+      details: { most, spent },
+    },
+  );
+}
+
+/** Refuses a trial of what could not be undone. @throws INVALID_ARGUMENT */
+export function checkTrial(
+  definition: Pick<Definition<never>, "steps">,
+  { steps }: FullPlan,
+  trial: string | undefined,
+): void {
+  if (trial === undefined || steps.every(({ kind }) => definition.steps[kind]?.undo !== "never")) return;
+  throw new DvError("INVALID_ARGUMENT", "try: this operation cannot be undone, so it cannot be tried.");
 }
 
 /** Refuses when a prerequisite is not met. @throws CHECK_FAILED naming every one */

@@ -12,6 +12,7 @@ import type { Folded } from "./fold.ts";
 import { acquireLocks, type LockingResult } from "./locking.ts";
 import type { NewRecord, StepChange } from "./log-record.ts";
 import { type OperationLog, OwnershipLost } from "./operation-log.ts";
+import { parseTry } from "./options.ts";
 import { outcomeBody } from "./records.ts";
 import type { RunnerDeps } from "./runner-deps.ts";
 import { type Group, groupState, groupsOf, nextGroups } from "./schedule.ts";
@@ -247,7 +248,29 @@ export class Runner implements RunnerView {
       return;
     }
     const { state, error } = endOf(this.#state, this.#deps.definition);
+    if (state === "succeeded" && !(await this.#confirmed())) return;
     await this.#end(state, error, undefined);
+  }
+
+  /** Waits for the confirmation of a trial. False when it did not come: then it is being undone. */
+  async #confirmed(): Promise<boolean> {
+    const tryMs = parseTry(this.#state.created.options);
+    const didNothing = this.#state.steps.size === 0;
+    if (tryMs === undefined || didNothing) return true;
+    if (this.#state.state !== "trying") await this.#append({ t: "phase", phase: "trying", end: null, error: null });
+    for (;;) {
+      if (this.#dirty) await this.#sync();
+      this.#stop.signal.throwIfAborted();
+      if (this.#state.confirmed) return true;
+      // By the wall clock: after an adoption nobody knows better, and undoing early is the safe side of a trial.
+      const leftMs = tryMs - (this.#deps.clock.now() - (this.#state.tryingSinceMs ?? 0));
+      const halt = this.#halt() ?? (leftMs <= 0 ? notConfirmed(tryMs) : undefined);
+      if (halt) {
+        await this.#append({ t: "phase", phase: "undoing", end: halt.end, error: halt.error });
+        return false;
+      }
+      await this.#idle(Math.min(leftMs, this.#deadlineLeft()));
+    }
   }
 
   #firstError(): WireError | null {
@@ -448,4 +471,9 @@ export class Runner implements RunnerView {
     this.#wake = Promise.withResolvers();
     waiting.resolve();
   }
+}
+
+function notConfirmed(tryMs: number) {
+  const message = `Nobody confirmed it within ${Math.round(tryMs / 1_000)} s.`;
+  return { end: "rolled-back" as const, error: new DvError("NOT_CONFIRMED", message).toWire() };
 }

@@ -8,12 +8,21 @@ import { type Operation, splitOptions } from "@debvisor/proto-events/durable";
 import type { AuditEmitter } from "../audit/emitter.ts";
 import type { Journal, RequestContext } from "../bus/bus.ts";
 import type { Clock } from "../clock.ts";
-import { toDvError } from "../errors.ts";
+import { DvError, toDvError } from "../errors.ts";
 import type { Definition, Reader } from "./definition.ts";
 import type { Folded } from "./fold.ts";
 import { OperationLog } from "./operation-log.ts";
-import { parseDeadline, parseWait } from "./options.ts";
-import { checkBlastRadius, completePlan, type FullPlan, requireChecks, requireDigest } from "./planning.ts";
+import { parseDeadline, parseTry, parseWait } from "./options.ts";
+import {
+  checkBlastRadius,
+  checkBudget,
+  checkTrial,
+  completePlan,
+  type FullPlan,
+  requireChecks,
+  requireDigest,
+  stableJson,
+} from "./planning.ts";
 import { type Asked, bodyOf, resultOf } from "./records.ts";
 import { plannedView } from "./view.ts";
 
@@ -30,6 +39,8 @@ export interface SubmitDeps {
   readonly clock: Clock;
   readonly owner: string;
   readonly reader: (signal: AbortSignal) => Reader;
+  /** Operations of a type that were accepted within the last hour, as far as is known here. */
+  readonly acceptedLately: (type: string) => number;
   readonly existing: (id: string) => Promise<Folded | undefined>;
 }
 
@@ -66,6 +77,7 @@ export class Submitter {
     let full: FullPlan | undefined;
     try {
       parseWait(options);
+      parseTry(options);
       full = await this.#plan(request);
       if (options.mode !== "apply") return await this.#answer(request, full);
       await this.#admit(request, full);
@@ -96,10 +108,14 @@ export class Submitter {
   }
 
   /** Everything that may refuse it. */
-  async #admit({ definition, options, context }: Request, { plan, touches }: FullPlan): Promise<void> {
+  async #admit({ definition, options, context }: Request, full: FullPlan): Promise<void> {
+    const { plan, touches } = full;
     requireDigest(plan, options.plan);
     requireChecks(plan);
     checkBlastRadius(plan, definition.spec.durable?.mostPerDomain, options.override);
+    checkTrial(definition, full, options.try);
+    const spent = this.#deps.acceptedLately(definition.type);
+    checkBudget(definition.type, spent, definition.spec.durable?.mostPerHour, options.override);
     if (definition.respectsMaintenance ?? true)
       await this.#deps.gate(touches, { actor: context.actor, type: definition.type });
   }
@@ -114,10 +130,14 @@ export class Submitter {
     throw thrown;
   }
 
-  async #existing({ id, definition, context, options }: Request): Promise<Folded | undefined> {
+  /** @throws IDEMPOTENCY_KEY_REUSED when the id belongs to another request */
+  async #existing({ id, definition, own, context, options }: Request): Promise<Folded | undefined> {
     if (context.operation === undefined || options.mode !== "apply") return undefined;
     const existing = await this.#deps.existing(id);
-    return existing?.created.type === definition.type ? existing : undefined;
+    if (!existing) return undefined;
+    const { type, input } = existing.created;
+    if (type === definition.type && stableJson(input) === stableJson(own)) return existing;
+    throw new DvError("IDEMPOTENCY_KEY_REUSED", `The key of this request belongs to ${id}, which is another one.`);
   }
 
   async #create(request: Request, full: FullPlan): Promise<Submitted> {

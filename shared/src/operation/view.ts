@@ -160,6 +160,7 @@ export function progressOf(folded: Folded): Progress {
 function waitsFor(folded: Folded): string | null {
   if (folded.state === "paused" || (folded.pause && !folded.endedAt)) return `somebody who continues it`;
   if (folded.state === "stuck") return "somebody who repairs it";
+  if (folded.state === "trying") return "somebody who confirms it";
   if (folded.state === "queued" && folded.waiting) return `${folded.waiting.holder} (lock ${folded.waiting.resource})`;
   return null;
 }
@@ -214,6 +215,18 @@ function personWaits(folded: Folded): Wait[] {
         holder: null,
         since: folded.updatedAt,
         unblocks: `remove the cause, then: dvctl operations continue ${id}; or give up with: dvctl operations cancel ${id}`,
+        nextTryAt: null,
+      },
+    ];
+  }
+  if (folded.state === "trying") {
+    return [
+      {
+        what: "a confirmation, or the end of the trial",
+        blocker: "the trial",
+        holder: folded.created.actor,
+        since: folded.updatedAt,
+        unblocks: `dvctl operations confirm ${id}; without it, the operation undoes itself`,
         nextTryAt: null,
       },
     ];

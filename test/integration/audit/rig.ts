@@ -191,7 +191,7 @@ export async function scribe(cluster: BusCluster, service = "discovery"): Promis
 }
 
 /** Somebody who may ask every core part. */
-export async function asker(cluster: BusCluster): Promise<ConnectedBus> {
+export function asker(cluster: BusCluster): Promise<ConnectedBus> {
   return cluster.connectCore("gateway");
 }
 

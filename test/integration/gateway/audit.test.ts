@@ -193,6 +193,33 @@ describe("a change", () => {
   });
 });
 
+describe("a gateway that stops", () => {
+  it("concludes what it has announced first", async () => {
+    await using second = await rig.another();
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    engine.before = () => held;
+    const cut = send("POST", PAUSE, { headers: { "x-request-id": "cut", ...keyed() }, at: second }).catch(() => null);
+    await until(() => engine.asked.length === 1, "the change to be forwarded");
+    const stopped = second.gateway.stop();
+    release();
+    await Promise.all([stopped, cut]);
+
+    expect(await said("cut", second)).toEqual(["intent", "outcome ok"]);
+  });
+
+  it("waits for nothing when everything is concluded", async () => {
+    await using second = await rig.another();
+    await send("POST", PAUSE, { at: second });
+    const startedAt = performance.now();
+    await second.gateway.stop();
+
+    expect(performance.now() - startedAt).toBeLessThan(1_200);
+  });
+});
+
 describe("every route that changes something", () => {
   it("is known to this test", () => {
     expect(direct.length).toBeGreaterThan(8);

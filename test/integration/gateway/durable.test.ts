@@ -170,6 +170,20 @@ describe("a repeat of a durable operation", () => {
     expect(engine.operations.has((first.body as Operation).id ?? "")).toBe(true);
   });
 
+  it("sent many times at once, through two gateways, is one operation", async () => {
+    await using second = await rig.another();
+    const replies = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => post(RESTART, {}, keyed("burst"), i % 2 === 0 ? rig : second)),
+    );
+    const id = operationIdOf(rig.keys.admin.id, "burst");
+    const accepted = replies.filter(({ status }) => status === 202);
+
+    expect(replies.every(({ status }) => status === 202 || status === 423)).toBe(true);
+    expect(new Set(accepted.map(({ headers }) => headers.get("location")))).toEqual(new Set([`/v1/operations/${id}`]));
+    expect(new Set(engine.asked.map(({ context }) => context.operation))).toEqual(new Set([id]));
+    expect((await post(RESTART, {}, keyed("burst"))).headers.get("idempotent-replayed")).toBe("true");
+  });
+
   it("is bound to what was asked for first", async () => {
     await post(RESTART, {}, keyed("bound"));
     const other = await post("/v1/nodes/node-1/services/discovery/restart", {}, keyed("bound"));

@@ -103,7 +103,8 @@ async function nodeFolder(): Promise<string> {
   const advertiseKey = Buffer.alloc(32).toString("base64");
   writePrivateFile(paths.node, JSON.stringify(node));
   writePrivateFile(paths.identity, pem);
-  const membership = { version: 1, cluster: "test", advertiseKey, busServers: cluster().urls };
+  const { urls: busServers, commandSigners, verifierTrust: trust } = cluster();
+  const membership = { version: 1, cluster: "test", advertiseKey, busServers, commandSigners, trust };
   writePrivateFile(paths.membership, JSON.stringify(membership));
   writePrivateFile(paths.credential("node"), (await cluster().issuer.forNode(id)).creds);
   const core = await cluster().issuer.forCore("gateway", id, [gatewayContract]);

@@ -137,7 +137,7 @@ export async function startAuditor(cluster: BusCluster): Promise<ConnectedBus> {
   const answers: Readonly<Record<string, unknown>> = {
     listRecords: { items: [], lastSeq: 0, nextBefore: null },
     readTrail: { header: "{}", records: [], next: null, checkpoints: [] },
-    getSeal: { sealed, witnesses: 0, records: 1, unsealed: 0, openIntents: 0, alarms: [] },
+    getSeal: { sealed, witnesses: 0, records: 1, unsealed: 0, openIntents: 0, alarms: [], notes: [] },
     proveRecord: { seq: 12, record: "{}", sealed, path: [] },
   };
   await serve(bus, auditContract, (name) => answers[name]);

@@ -125,7 +125,46 @@ describe("requests to an operation", () => {
   });
 });
 
+describe("an operation on trial", () => {
+  test("stays when it is confirmed", async () => {
+    await using one = await rig();
+    const { id } = await one.submit({ nodes: "node-1", value: "new", try: "1h" });
+    await until(async () => (await one.engine.get(id ?? "")).state === "trying");
+
+    await one.engine.control(id ?? "", "confirm", { by: "tester", user: null, reason: null });
+
+    expect((await ended(one, id)).state).toBe("succeeded");
+    expect(one.world.snapshot()).toEqual({ "node-1-0": "new" });
+  });
+
+  test("undoes itself when it is not, whoever owns it then", async () => {
+    const world = newWorld(cluster());
+    const first = await startRigEngine(cluster(), world);
+    const second = await startRigEngine(cluster(), world);
+    const { id } = await first.submit({ nodes: "node-1", value: "new", try: "5s" });
+    await until(async () => (await first.engine.get(id ?? "")).state === "trying");
+    await first.stop();
+
+    const done = await ended(second, id);
+
+    expect(done).toMatchObject({ state: "rolled-back", error: { code: "NOT_CONFIRMED" } });
+    expect(world.snapshot()).toEqual({});
+    await second.stop();
+  });
+});
+
 describe("a refused operation", () => {
+  test("is told from a repeat of another request under the same id", async () => {
+    await using one = await rig();
+    const first = await ended(one, (await one.submit({ nodes: "node-1", value: "one" })).id);
+    const again = { operation: first.id ?? "" };
+
+    expect((await one.submit({ nodes: "node-1", value: "one" }, again)).id).toBe(first.id);
+    await expect(one.submit({ nodes: "node-1", value: "two" }, again)).rejects.toMatchObject({
+      code: "IDEMPOTENCY_KEY_REUSED",
+    });
+  });
+
   test("names every check that failed", async () => {
     await using one = await rig();
 

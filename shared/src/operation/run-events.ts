@@ -3,10 +3,11 @@
 import { createHash } from "node:crypto";
 import type { Payload } from "@debvisor/proto-events/kit";
 import type { operationContract } from "@debvisor/proto-events/operation";
-import { outcomesOf } from "@debvisor/shared/operation/ending";
-import type { Folded } from "@debvisor/shared/operation/fold";
-import type { LogRecord } from "@debvisor/shared/operation/log-record";
-import { progressOf } from "@debvisor/shared/operation/view";
+import { outcomesOf } from "./ending.ts";
+import type { Folded } from "./fold.ts";
+import type { LogRecord } from "./log-record.ts";
+import { parseTry } from "./options.ts";
+import { progressOf } from "./view.ts";
 
 type Events = (typeof operationContract)["events"];
 
@@ -63,6 +64,7 @@ function phaseEvents(
   one: Maker,
 ): readonly OperationEvent[] {
   if (record.phase === "paused") return one("run.paused");
+  if (record.phase === "trying") return one("run.tried", { seconds: (parseTry(folded.created.options) ?? 0) / 1_000 });
   if (record.phase === "stuck")
     return one("run.stuck", { error: folded.error, repair: `dvctl operations continue ${folded.created.operation}` });
   return one("run.progressed", { progress: progressOf(folded), steps: [] });
