@@ -6,6 +6,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import type { Measure } from "./measure.ts";
+import { auditVerify } from "./measures/audit-verify.ts";
 import { costPerNode } from "./measures/cost-per-node.ts";
 import { events } from "./measures/events.ts";
 import { fanOut } from "./measures/fan-out.ts";
@@ -13,7 +14,7 @@ import { gatewayRead } from "./measures/gateway-read.ts";
 import { localCluster } from "./measures/local-cluster.ts";
 import { operations } from "./measures/operations.ts";
 
-const MEASURES: readonly Measure[] = [gatewayRead, fanOut, costPerNode, events, localCluster, operations];
+const MEASURES: readonly Measure[] = [gatewayRead, fanOut, costPerNode, events, localCluster, operations, auditVerify];
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
 

@@ -46,6 +46,13 @@ export const auditConfig = z.strictObject({
     .max(3_600)
     .default(10)
     .describe("Time until another server takes over sealing and reaping from one that died."),
+  archiveEveryRecords: z
+    .number()
+    .int()
+    .min(10)
+    .max(1_000_000)
+    .default(50_000)
+    .describe("Sealed records after which each server writes and verifies an archive file of them."),
   journal: z
     .boolean()
     .default(true)

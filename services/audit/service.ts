@@ -19,6 +19,7 @@ import { listRecordsHandler } from "./operations/list-records.ts";
 import { proveRecordHandler } from "./operations/prove-record.ts";
 import { readTrailHandler } from "./operations/read-trail.ts";
 import { Alarms } from "./reconcilers/alarms.ts";
+import { Archive, startArchive } from "./reconcilers/archive.ts";
 import { JournalCopy } from "./reconcilers/journal-copy.ts";
 import { ReadRecorder } from "./reconcilers/read-recorder.ts";
 import { startReaper } from "./reconcilers/reaper.ts";
@@ -124,8 +125,10 @@ async function bringUp(
     running.push(copy);
     trail.onRecord((record, seq) => copy.add(record, seq));
   }
-  const all = { ...shared, emitter, alarms, trail, seals, witnesses, reads, copy, anchor: node.trust };
+  const archive = new Archive(node.stateDir);
+  const all = { ...shared, emitter, archive, alarms, trail, seals, witnesses, reads, copy, anchor: node.trust };
   running.push(startTrailCheck({ ...all, everyMs: config.checkEveryMs }), startSealer(all), startReaper(all));
+  running.push(startArchive({ ...all, archive }));
   running.push(
     await bus.serve(auditContract, "core", {
       listRecords: listRecordsHandler(all),

@@ -2,7 +2,8 @@
 /** The operations of contract host that a node answers itself, and what they share: the ledger, the host, the reports. */
 import { join } from "node:path";
 import { hostContract } from "@debvisor/proto-events/host";
-import type { Bus, Closable } from "@debvisor/shared/bus/bus";
+import { type OpenEmitter, openEmitter } from "@debvisor/shared/audit/emitter";
+import type { Bus, Closable, Refusal } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
 import { causeChain, DvError, toDvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
@@ -16,11 +17,13 @@ import { rebootHostHandler } from "./operations/reboot-host.ts";
 import { restartUnitHandler } from "./operations/restart-unit.ts";
 import { writeFileHandler } from "./operations/write-file.ts";
 import { createHostEvents } from "./reconcilers/host-events.ts";
-import { reportRefusals } from "./reconcilers/refusals.ts";
+import { refusalRecord, reportRefusals } from "./reconcilers/refusals.ts";
 import { within } from "./reconcilers/repeat.ts";
 
 /** Time for what is being written to be written, so that the next start finds nothing begun. */
 const DRAIN_MS = 2_000;
+/** A record that does not get there in this time is sent by the next process. */
+const TRAIL_STOP_MS = 500;
 
 /** What it needs. */
 export interface NodeOrdersDeps {
@@ -38,7 +41,9 @@ export async function serveOrders({ node, bus, clock, log, host }: NodeOrdersDep
   const events = createHostEvents({ bus, node, log });
   const stopping = new AbortController();
   const deps = { files, manager, ledger, clock, events, stopping: stopping.signal };
-  reportRefusals({ bus, node, clock, log }, stopping.signal);
+  const trail = trailOf(node, { bus, clock, log });
+  const record = trail && ((refusal: Refusal, count: number) => trail.record(refusalRecord(refusal, count, node.id)));
+  reportRefusals({ bus, node, clock, log, record }, stopping.signal);
   const operations = await bus.serve(hostContract, "node", {
     getFile: getFileHandler(deps),
     writeFile: writeFileHandler(deps),
@@ -52,8 +57,22 @@ export async function serveOrders({ node, bus, clock, log, host }: NodeOrdersDep
       stopping.abort();
       await within(clock, DRAIN_MS, operations.stop());
       ledger.close();
+      await (trail && within(clock, TRAIL_STOP_MS, trail.stop()));
     },
   };
+}
+
+/** Without its own file of what was on its way, a node reports refusals as events only. */
+function trailOf(
+  { stateDir, bootId }: NodeIdentity,
+  { bus, clock, log }: Pick<NodeOrdersDeps, "bus" | "clock" | "log">,
+): OpenEmitter | undefined {
+  try {
+    return openEmitter({ bus, boot: bootId, clock, log, stateFile: join(stateDir, "audit-pending.json") });
+  } catch (error) {
+    log.error({ cause: causeChain(error) }, "refusals are not recorded in the audit trail");
+    return undefined;
+  }
 }
 
 /** A ledger that cannot be opened refuses every order and nothing else: the node is still to be seen and read. */

@@ -7,6 +7,8 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
+import { completionScript } from "./completion.ts";
+import { dvctlProgram } from "./dvctl-program.ts";
 import { programs } from "./reference.ts";
 
 const packageFile = fileURLToPath(new URL("../package.json", import.meta.url));
@@ -56,6 +58,16 @@ describe.each(Object.entries(bin))("%s", (name, file) => {
   it("has a program", () => {
     expect(programs().map((program) => program.name)).toContain(basename(name));
   });
+});
+
+it("writes all of it to a reader that is slow", async () => {
+  const dvctl = join(packageFile, "..", bin["dvctl"] ?? "");
+  // What stands in the pipe already and the script do not fit into the 64 KiB that it holds.
+  const filled = `{ head -c 40000 /dev/zero; '${dvctl}' completion fish; } | { sleep 1; tail -c +40001; }`;
+  const { stdout } = await run("bash", ["-c", filled], { maxBuffer: 1024 * 1024 });
+
+  expect(stdout.length).toBeGreaterThan(30_000);
+  expect(stdout).toBe(`${completionScript(dvctlProgram(), "fish")}\n`);
 });
 
 it("ends quietly when its reader goes away", async () => {

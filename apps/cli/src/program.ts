@@ -56,7 +56,14 @@ export async function main(program: Program): Promise<void> {
     stderr,
     terminal: interactive ? { stdin, stderr } : undefined,
   };
-  process.exit(await runProgram(program, process.argv.slice(2), surroundings));
+  const code = await runProgram(program, process.argv.slice(2), surroundings);
+  await Promise.all([flushed(stdout), flushed(stderr)]);
+  process.exit(code);
+}
+
+/* A pipe takes 64 KiB at a time; what a slow reader has not taken yet would be lost at the exit. */
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write("", () => resolve()));
 }
 
 /** Runs a program and returns its exit code. */

@@ -4,6 +4,7 @@ import type { auditContract } from "@debvisor/proto-events/audit";
 import type { Output } from "@debvisor/proto-events/kit";
 import { WANTED_WITNESSES } from "../model/witness-choice.ts";
 import type { Alarms } from "../reconcilers/alarms.ts";
+import type { Archive } from "../reconcilers/archive.ts";
 import type { JournalCopy } from "../reconcilers/journal-copy.ts";
 import type { ReadRecorder } from "../reconcilers/read-recorder.ts";
 import type { Seals } from "../reconcilers/seals.ts";
@@ -17,6 +18,7 @@ export interface GetSealDeps {
   readonly witnesses: Witnesses;
   readonly reads: ReadRecorder;
   readonly copy: JournalCopy | undefined;
+  readonly archive: Archive;
 }
 
 export function getSealHandler(deps: GetSealDeps) {
@@ -35,7 +37,7 @@ export function getSealHandler(deps: GetSealDeps) {
   };
 }
 
-function notesOf({ trail, seals, alarms, witnesses, reads, copy }: GetSealDeps): string[] {
+function notesOf({ trail, seals, alarms, witnesses, reads, copy, archive }: GetSealDeps): string[] {
   const notes: string[] = [];
   if (!trail.caughtUp) notes.push(`the trail is still being read: ${trail.size} records so far`);
   if (alarms.stopCause) notes.push("nothing is sealed until the alarm is resolved");
@@ -45,6 +47,8 @@ function notesOf({ trail, seals, alarms, witnesses, reads, copy }: GetSealDeps):
   }
   if (!copy?.isOn) notes.push("this server does not copy records to its journal");
   else if (copy.dropped > 0) notes.push(`${copy.dropped} records are missing from this server's journal`);
+  if (archive.end > 0) notes.push(`archived and verified on this server up to record ${archive.end}`);
+  if (archive.fault) notes.push(`the archive on this server does not go on: ${archive.fault}`);
   if (reads.unrecorded > 0) notes.push(`${reads.unrecorded} readings of the trail could not be recorded`);
   return notes;
 }

@@ -5,7 +5,7 @@ import type { Input, Output } from "@debvisor/proto-events/kit";
 import { headerLine } from "@debvisor/shared/audit/trail-file";
 import type { Anchor } from "@debvisor/shared/audit/trust";
 import type { RequestContext } from "@debvisor/shared/bus/bus";
-import { GENERATION } from "../model/generation.ts";
+import { exportHeader } from "../reconcilers/export-header.ts";
 import type { ReadRecorder } from "../reconcilers/read-recorder.ts";
 import type { SealPlace, Seals } from "../reconcilers/seals.ts";
 import type { Trail } from "../reconcilers/trail.ts";
@@ -24,13 +24,10 @@ export interface ReadTrailDeps {
 }
 
 export function readTrailHandler({ trail, seals, reads, cluster, anchor }: ReadTrailDeps) {
-  const fixed = { format: "debvisor-audit-trail", v: 1, cluster, generation: GENERATION } as const;
-  const chain = { operator: anchor.operator, accounts: [...anchor.accounts] };
   return async ({ from, limit }: Input<C, "readTrail">, context: RequestContext): Promise<Output<C, "readTrail">> => {
     await reads.record("read-trail", { from, limit }, context);
     await trail.refresh(1_000);
-    const before = from > 1 && from <= trail.size + 1 ? { before: trail.before(from) } : {};
-    const header = headerLine({ ...fixed, ...chain, from, ...before });
+    const header = headerLine(exportHeader({ trail, cluster, anchor }, Math.min(from, trail.size + 1)));
     const lines = await trail.lines(from, from + limit - 1);
     const places = seals.placesBetween(from, from + lines.length - 1);
     const records = lines.slice(0, fitting(lines, sealSizes(places, from), escapedSize(header)));

@@ -94,10 +94,15 @@ class Round {
     if (this.#next > known) this.#next = 1;
     for (const seq of [known, this.#next++]) {
       const entry = await trail.journal.at(seq);
-      if (entry && leafHash(entry.text) === trail.tree.leaf(seq - 1)) continue;
-      // A record that is missing in a stream that is long enough was taken out of it.
+      if (entry ? leafHash(entry.text) === trail.tree.leaf(seq - 1) : !(await this.#isGone(seq))) continue;
       this.#raise(seq, `record ${seq} is ${entry ? "another one" : "not there any more"}`);
     }
+  }
+
+  /** Asks again, for the reason given at CONFIRM_MS. */
+  async #isGone(seq: number): Promise<boolean> {
+    await this.#deps.clock.sleep(CONFIRM_MS);
+    return (await this.#deps.trail.journal.at(seq)) === undefined;
   }
 
   /** True once something has been missing for long enough to be believed. */

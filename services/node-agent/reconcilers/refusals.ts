@@ -3,6 +3,8 @@
  * Tells of commands that this node refused: an event and a record in the audit trail, at most one of each a second. Whoever
  * sends forged commands by the thousand fills neither; the number of those that it stands for goes along.
  */
+import type { RecordBody } from "@debvisor/proto-events/audit";
+import { ERROR_CODES, ERROR_KINDS } from "@debvisor/proto-events/errors";
 import { hostContract } from "@debvisor/proto-events/host";
 import type { Bus, Refusal } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
@@ -18,7 +20,35 @@ export interface RefusalsDeps {
   readonly clock: Clock;
   readonly log: Pick<Logger, "warn">;
   /** Writes the record; `count` refusals, of which the first is given. */
-  readonly record?: (refusal: Refusal, count: number) => Promise<unknown>;
+  readonly record?: ((refusal: Refusal, count: number) => Promise<unknown>) | undefined;
+}
+
+/** The record of refusals in the audit trail. Who it was is only what the envelope claims. */
+export function refusalRecord(refusal: Refusal, count: number, node: string): RecordBody {
+  const { command, issuer, cause, requestId } = refusal;
+  return {
+    kind: "refusal",
+    ref: requestId || "none",
+    actor: issuer ?? "unknown",
+    user: null,
+    source: null,
+    action: command,
+    mode: null,
+    targets: [node],
+    args: { cause, count },
+    reason: null,
+    override: null,
+    planDigest: null,
+    operation: null,
+    requestId: requestId || null,
+    traceId: null,
+    result: {
+      status: "refused",
+      code: "COMMAND_REFUSED",
+      exitCode: ERROR_KINDS[ERROR_CODES.COMMAND_REFUSED.kind].exit,
+      message: `The node refused ${count === 1 ? "a command" : `${count} commands`}; cause: ${cause}.`,
+    },
+  };
 }
 
 /** Listens until the signal aborts. */

@@ -6,7 +6,6 @@
 import type { OperationSummary } from "@debvisor/proto-events/operation";
 import type { Closable, Journal, JournalEntry } from "../bus/bus.ts";
 import type { Logger } from "../log.ts";
-import type { Definition } from "./definition.ts";
 import { apply, type Folded, fold } from "./fold.ts";
 import { foldEntries, parseEntry } from "./operation-log.ts";
 import { operationView, summaryOf } from "./view.ts";
@@ -17,7 +16,6 @@ const MOST_ENDED = 20_000;
 export interface CatalogueDeps {
   readonly journal: Journal;
   readonly log: Logger;
-  readonly definition: (type: string) => Definition<never> | undefined;
 }
 
 /** Follows the log stream from its beginning. */
@@ -90,9 +88,7 @@ export class Catalogue {
 
   /** Every operation of the list, newest first. */
   list(): OperationSummary[] {
-    const open = [...this.#open.values()].map((folded) =>
-      summaryOf(operationView(folded, this.#deps.definition(folded.created.type))),
-    );
+    const open = [...this.#open.values()].map((folded) => summaryOf(operationView(folded)));
     return [...open, ...this.#ended.values()].sort((a, b) => ((a.createdAt ?? "") < (b.createdAt ?? "") ? 1 : -1));
   }
 
@@ -146,7 +142,7 @@ export class Catalogue {
   #close(id: string, folded: Folded): void {
     this.#open.delete(id);
     this.#ended.delete(id);
-    this.#ended.set(id, summaryOf(operationView(folded, this.#deps.definition(folded.created.type))));
+    this.#ended.set(id, summaryOf(operationView(folded)));
     const [oldest] = this.#ended.keys();
     if (this.#ended.size > MOST_ENDED && oldest !== undefined) this.#ended.delete(oldest);
   }

@@ -7,7 +7,6 @@ import { randomBytes } from "node:crypto";
 import type { Journal } from "../bus/bus.ts";
 import { type Clock, timestamp } from "../clock.ts";
 import { DvError, toDvError } from "../errors.ts";
-import type { Definition } from "./definition.ts";
 import { isUndoable } from "./ending.ts";
 import { apply, type Folded } from "./fold.ts";
 import type { LockTable } from "./lock-table.ts";
@@ -18,7 +17,6 @@ export interface ControlDeps {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly locks: LockTable;
-  readonly definition: (type: string) => Definition<never> | undefined;
 }
 
 export interface ControlRequest {
@@ -50,7 +48,11 @@ export async function requestControl(
     if (!folded) throw new DvError("OPERATION_NOT_FOUND", `No operation ${id} is known.`);
     if (entries.some(({ text }) => text.includes(rid)) || isSoAlready(folded, request)) return folded;
     requireRevision(folded, who.revision);
-    requireState(deps, folded, request);
+    if (closesSoon(folded, request) && clock.monotonic() < deadline) {
+      await clock.sleep(RETRY_MS);
+      continue;
+    }
+    requireState(folded, request);
     if (request === "rollback") await lockForRollback(deps, folded);
     const record = recordOf(folded, request, who, rid, timestamp(clock));
     try {
@@ -62,6 +64,11 @@ export async function requestControl(
       await clock.sleep(RETRY_MS);
     }
   }
+}
+
+/** Between its end and the moment at which its locks are free, an operation cannot be begun backwards. */
+function closesSoon({ endedAt, closed }: Folded, request: ControlVerb): boolean {
+  return request === "rollback" && endedAt !== null && !closed;
 }
 
 function mayRepeat(error: unknown): boolean {
@@ -96,14 +103,14 @@ function requireRevision({ created, seq }: Folded, revision: number | undefined)
   throw new DvError("CONFLICT", `${created.operation} is at revision ${seq}, not ${revision}.`);
 }
 
-function requireState(deps: ControlDeps, folded: Folded, request: ControlVerb): void {
+function requireState(folded: Folded, request: ControlVerb): void {
   const id = folded.created.operation;
   const refuse = (why: string): never => {
     throw new DvError("OPERATION_STATE", `${id} is ${folded.state}: ${why}.`, { details: { state: folded.state } });
   };
   if (request === "rollback") {
     if (!folded.endedAt) refuse("it has not ended; cancel undoes it");
-    if (!isUndoable(folded, deps.definition(folded.created.type))) refuse("there is nothing that could be undone");
+    if (!isUndoable(folded)) refuse("there is nothing that could be undone");
     if (!folded.closed) refuse("its end is not recorded yet; try again in a moment");
     return;
   }

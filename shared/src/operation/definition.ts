@@ -99,6 +99,11 @@ export interface PlannedStep {
   readonly resource: string | null;
 }
 
+/** A step as the log keeps it: whoever does not know its kind can tell whether it can be undone. */
+export interface LoggedStep extends PlannedStep {
+  readonly undoable: boolean;
+}
+
 /** A plan as its author makes it; the engine adds digests and what follows from the options. */
 export interface Draft {
   readonly targets: readonly PlannedTarget[];

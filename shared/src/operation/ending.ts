@@ -3,7 +3,6 @@
 import type { OperationState, TargetOutcome } from "@debvisor/proto-events/durable";
 import type { WireError } from "@debvisor/proto-events/replies";
 import { DvError } from "../errors.ts";
-import type { Definition } from "./definition.ts";
 import type { Folded, StepStatus } from "./fold.ts";
 import { groupsOf } from "./schedule.ts";
 
@@ -38,22 +37,17 @@ function statusOf(statuses: readonly StepStatus[], error: WireError | null, ende
 }
 
 /** True when something was done that cannot be undone. */
-function remains(folded: Folded, definition: Definition<never>): boolean {
-  return folded.created.steps.some(({ id, kind }) => {
+function remains(folded: Folded): boolean {
+  return folded.created.steps.some(({ id, undoable }) => {
     const status = folded.steps.get(id);
-    const never = definition.steps[kind]?.undo === "never";
-    return never && status?.ran === true && status.state !== "pending";
+    return !undoable && status?.ran === true && status.state !== "pending";
   });
 }
 
 /** The state in which an operation ends once nothing is left to do. */
-export function endOf(
-  folded: Folded,
-  definition: Definition<never>,
-): { readonly state: OperationState; readonly error: WireError | null } {
+export function endOf(folded: Folded): { readonly state: OperationState; readonly error: WireError | null } {
   if (folded.undoing && folded.endAfterUndo !== null) {
-    const undone =
-      folded.endAfterUndo === "rolled-back" && remains(folded, definition) ? "failed" : folded.endAfterUndo;
+    const undone = folded.endAfterUndo === "rolled-back" && remains(folded) ? "failed" : folded.endAfterUndo;
     return { state: undone, error: folded.error };
   }
   const outcomes = outcomesOf(folded);
@@ -70,14 +64,12 @@ export function endOf(
   }
   const failed = bad.filter(({ status }) => status !== "skipped");
   const message = `${failed.length} of ${outcomes.length} targets failed: ${failed.map(({ name }) => name).join(", ")}.`;
-  const state = good > 0 || remains(folded, definition) ? "failed" : "rolled-back";
+  const state = good > 0 || remains(folded) ? "failed" : "rolled-back";
   return { state, error: new DvError("STEP_FAILED", message).toWire() };
 }
 
 /** True when a rollback has something to undo. */
-export function isUndoable(folded: Folded, definition: Definition<never> | undefined): boolean {
-  if (!definition || !folded.endedAt || !["succeeded", "failed"].includes(folded.state)) return false;
-  return folded.created.steps.some(
-    ({ id, kind }) => folded.steps.get(id)?.state === "done" && definition.steps[kind]?.undo !== "never",
-  );
+export function isUndoable(folded: Folded): boolean {
+  if (!folded.endedAt || !["succeeded", "failed"].includes(folded.state)) return false;
+  return folded.created.steps.some(({ id, undoable }) => undoable && folded.steps.get(id)?.state === "done");
 }

@@ -76,7 +76,7 @@ export class Engine implements Closable {
     const { bus, clock, log, service, nodeId } = options;
     this.#definitions = new Map(options.definitions.map((definition) => [definition.type, definition]));
     this.#journal = options.journal ?? bus.journal("DV_OPS");
-    this.#catalogue = new Catalogue({ journal: this.#journal, log, definition: (type) => this.#definitions.get(type) });
+    this.#catalogue = new Catalogue({ journal: this.#journal, log });
     this.#owners = options.owners ?? new Owners({ bus, clock, log, name: `${service}-${nodeId}` });
     this.#catalogue.onEntry((id, entry) => this.#onEntry(id, entry));
   }
@@ -94,9 +94,9 @@ export class Engine implements Closable {
     this.#sweeping = this.#sweep();
   }
 
-  /** Undefined when it accepts operations, otherwise what it waits for. */
+  /** Undefined when it accepts operations, otherwise what it waits for. A long log is read meanwhile; only lists wait for that. */
   get waitsFor(): string | undefined {
-    return this.#catalogue.waitsFor ?? this.#owners.waitsFor ?? (this.#locks?.ready ? undefined : "the locks");
+    return this.#owners.waitsFor ?? (this.#locks?.ready ? undefined : "the locks");
   }
 
   /** Ends without ending operations: another instance goes on with them. Resolves within about 2 s. */
@@ -122,7 +122,9 @@ export class Engine implements Closable {
     return this.#view(await this.#folded(id));
   }
 
+  /** Every operation of the list, newest first. @throws UNAVAILABLE while the log has not been read to its end */
   list(): OperationSummary[] {
+    this.#requireCatalogue();
     return this.#catalogue.list();
   }
 
@@ -176,7 +178,7 @@ export class Engine implements Closable {
   ): Promise<Operation> {
     const { clock } = this.#options;
     const folded = await requestControl(
-      { journal: this.#journal, clock, locks: this.#requireLocks(), definition: (type) => this.#definitions.get(type) },
+      { journal: this.#journal, clock, locks: this.#requireLocks() },
       id,
       request,
       who,
@@ -225,6 +227,7 @@ export class Engine implements Closable {
   ): Promise<Operation> {
     const waits = this.waitsFor;
     if (waits !== undefined) throw new DvError("UNAVAILABLE", `The engine still waits for ${waits}.`);
+    if (definition.spec.durable?.mostPerHour !== undefined) this.#requireCatalogue();
     const { bus, directory, clock, log, audit, gate } = this.#options;
     const submitter = new Submitter({
       journal: this.#journal,
@@ -287,7 +290,11 @@ export class Engine implements Closable {
       waitMs: parseWait(created.options),
       reader,
       replan: async (signal) =>
-        completePlan(await definition.plan(created.input as never, reader(signal), created.options), created.options),
+        completePlan(
+          await definition.plan(created.input as never, reader(signal), created.options),
+          created.options,
+          definition.steps,
+        ),
       onChange: () => undefined,
     };
   }
@@ -369,7 +376,12 @@ export class Engine implements Closable {
   }
 
   #view(folded: Folded): Operation {
-    return operationView(folded, this.#definitions.get(folded.created.type));
+    return operationView(folded);
+  }
+
+  #requireCatalogue(): void {
+    if (this.#catalogue.waitsFor === undefined) return;
+    throw new DvError("UNAVAILABLE", "The log of operations has not been read to its end yet; try again in a moment.");
   }
 
   #requireLocks(): LockTable {

@@ -6,12 +6,12 @@
 import { createHash } from "node:crypto";
 import type { OperationOptions, Plan, PlannedTarget } from "@debvisor/proto-events/durable";
 import { DvError } from "../errors.ts";
-import type { Definition, Draft, PlannedStep } from "./definition.ts";
+import type { Definition, Draft, LoggedStep, PlannedStep } from "./definition.ts";
 
 /** A plan with what only the engine needs. */
 export interface FullPlan {
   readonly plan: Plan;
-  readonly steps: readonly PlannedStep[];
+  readonly steps: readonly LoggedStep[];
   readonly resources: readonly string[];
   readonly touches: readonly string[];
 }
@@ -30,7 +30,7 @@ export function sha256(text: string): string {
 }
 
 /** Completes a draft. Targets that the sample leaves out are `skipped`, with their steps and effects. @throws NO_TARGETS */
-export function completePlan(draft: Draft, options: OperationOptions): FullPlan {
+export function completePlan(draft: Draft, options: OperationOptions, kinds: Definition<never>["steps"]): FullPlan {
   const targets = sampleTargets(draft.targets, options);
   const left = new Set(targets.filter(({ state }) => state !== "change").map(({ id }) => id));
   const leftNames = new Set(targets.filter(({ state }) => state === "skipped").map(({ name }) => name));
@@ -62,7 +62,7 @@ export function completePlan(draft: Draft, options: OperationOptions): FullPlan 
       checks: [...draft.checks],
       undo: draft.undo,
     },
-    steps,
+    steps: steps.map((step) => ({ ...step, undoable: kinds[step.kind]?.undo !== "never" })),
     resources: [...new Set(draft.resources)].sort(),
     touches: draft.touches ?? ids,
   };
@@ -113,6 +113,19 @@ export function checkBlastRadius(plan: Plan, most: number | undefined, override:
   );
 }
 
+/** Longest plan in bytes of JSON; with its input it has to fit into one message of the bus. */
+const MOST_PLAN_BYTES = 512 * 1024;
+
+/** Refuses a plan that no record could hold. @throws REQUEST_TOO_LARGE */
+export function checkSize({ plan, steps }: FullPlan): void {
+  const bytes = Buffer.byteLength(JSON.stringify(plan)) + Buffer.byteLength(JSON.stringify(steps));
+  if (bytes <= MOST_PLAN_BYTES) return;
+  throw new DvError(
+    "REQUEST_TOO_LARGE",
+    `The plan for ${plan.targets.length} targets takes ${bytes} bytes, of which ${MOST_PLAN_BYTES} are allowed; select fewer.`,
+  );
+}
+
 /** Refuses when as many were accepted within the last hour as are allowed. @throws BUDGET_SPENT */
 export function checkBudget(type: string, spent: number, most: number | undefined, override: string | undefined): void {
   if (most === undefined || override !== undefined || spent < most) return;
@@ -126,12 +139,8 @@ export function checkBudget(type: string, spent: number, most: number | undefine
 }
 
 /** Refuses a trial of what could not be undone. @throws INVALID_ARGUMENT */
-export function checkTrial(
-  definition: Pick<Definition<never>, "steps">,
-  { steps }: FullPlan,
-  trial: string | undefined,
-): void {
-  if (trial === undefined || steps.every(({ kind }) => definition.steps[kind]?.undo !== "never")) return;
+export function checkTrial({ steps }: FullPlan, trial: string | undefined): void {
+  if (trial === undefined || steps.every(({ undoable }) => undoable)) return;
   throw new DvError("INVALID_ARGUMENT", "try: this operation cannot be undone, so it cannot be tried.");
 }
 

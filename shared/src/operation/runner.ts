@@ -247,7 +247,7 @@ export class Runner implements RunnerView {
       await this.#append({ t: "phase", phase: "stuck", end: "failed", error: this.#firstError() });
       return;
     }
-    const { state, error } = endOf(this.#state, this.#deps.definition);
+    const { state, error } = endOf(this.#state);
     if (state === "succeeded" && !(await this.#confirmed())) return;
     await this.#end(state, error, undefined);
   }
@@ -293,7 +293,7 @@ export class Runner implements RunnerView {
       } else if (await this.#undoGroups()) break;
       else await this.#append({ t: "phase", phase: "stuck", end: null, error: this.#firstError() });
     }
-    const ended = endOf(this.#state, this.#deps.definition);
+    const ended = endOf(this.#state);
     await this.#end(ended.state, ended.error, undefined);
   }
 

@@ -16,6 +16,7 @@ import { parseDeadline, parseTry, parseWait } from "./options.ts";
 import {
   checkBlastRadius,
   checkBudget,
+  checkSize,
   checkTrial,
   completePlan,
   type FullPlan,
@@ -89,7 +90,8 @@ export class Submitter {
   }
 
   async #plan({ definition, own, options, context }: Request): Promise<FullPlan> {
-    return completePlan(await definition.plan(own as never, this.#deps.reader(context.signal), options), options);
+    const draft = await definition.plan(own as never, this.#deps.reader(context.signal), options);
+    return completePlan(draft, options, definition.steps);
   }
 
   async #answer(request: Request, full: FullPlan): Promise<Submitted> {
@@ -113,7 +115,8 @@ export class Submitter {
     requireDigest(plan, options.plan);
     requireChecks(plan);
     checkBlastRadius(plan, definition.spec.durable?.mostPerDomain, options.override);
-    checkTrial(definition, full, options.try);
+    checkSize(full);
+    checkTrial(full, options.try);
     const spent = this.#deps.acceptedLately(definition.type);
     checkBudget(definition.type, spent, definition.spec.durable?.mostPerHour, options.override);
     if (definition.respectsMaintenance ?? true)

@@ -17,7 +17,7 @@ import type { RunnerView } from "./runner.ts";
 const ENDED_STEPS = new Set(["done", "failed", "undone", "undo-failed", "skipped"]);
 
 /** The full record. */
-export function operationView(folded: Folded, definition: Definition<never> | undefined): Operation {
+export function operationView(folded: Folded): Operation {
   const { created } = folded;
   const names = new Map(created.plan.targets.map(({ id, name }) => [id, name]));
   return {
@@ -42,7 +42,7 @@ export function operationView(folded: Folded, definition: Definition<never> | un
     requestId: created.requestId,
     owner: folded.endedAt ? null : { instance: folded.owner, epoch: folded.epoch },
     waitsFor: waitsFor(folded),
-    undoable: isUndoable(folded, definition),
+    undoable: isUndoable(folded),
     repair: repairOf(folded),
     revision: folded.seq,
     createdAt: created.at,

@@ -2,6 +2,7 @@
 /** Orders about files, over a real bus and under a real ledger: once each, in order of their fences, undone without a trace. */
 import { chmodSync, existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import type { RecordBody } from "@debvisor/proto-events/audit";
 import { hostContract } from "@debvisor/proto-events/host";
 import { nodeAgentContract } from "@debvisor/proto-events/node-agent";
 import type { StoredEvent } from "@debvisor/shared/bus/bus";
@@ -157,6 +158,24 @@ test("an order without an envelope is refused, told at most once a second, and c
   const told = refusals.map(({ json }) => (JSON.parse(json) as { data: { count: number; cause: string } }).data);
   expect(told.map(({ cause }) => cause)).toEqual(["missing", "missing"]);
   expect(told.reduce((sum, { count }) => sum + count, 0)).toBe(40);
+  const audit = await cluster().connectCore("audit");
+  let trail: RecordBody[] = [];
+  await waitFor(
+    async () => {
+      const entries = await audit.journal("DV_AUDIT").read(rig.id);
+      trail = entries.map(({ text }) => JSON.parse(text) as RecordBody);
+      return trail.length >= 3;
+    },
+    10_000,
+    () => `the trail has ${JSON.stringify(trail)}`,
+  );
+  expect(trail.map(({ kind }) => kind)).toEqual(["start", "refusal", "refusal"]);
+  expect(trail.at(-1)).toMatchObject({
+    action: "host.write-file",
+    targets: [rig.id],
+    result: { status: "refused", code: "COMMAND_REFUSED" },
+  });
+  await audit.close();
   expect(rig.etc()).toEqual([]);
 });
 

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The faults that an operation is tortured with: crashes at every call, steps that fail, repeat, or lose their answers, two owners. */
+import { DvError } from "@debvisor/shared/errors";
+import type { StepContext } from "@debvisor/shared/operation/definition";
+import type { Drive, Fault, Scene } from "./operation-torture.ts";
+import type { Around, StepCall } from "./operation-torture-around.ts";
+import type { Hook, When } from "./operation-torture-ports.ts";
+
+const MOMENTS: readonly When[] = ["before", "after"];
+
+/** What a step throws that failed. */
+export function failed(when: string): DvError {
+  return new DvError("TOOL_FAILED", `The test lets it fail ${when}.`);
+}
+
+function freezeAt(k: number, when: When): Hook {
+  return (call, ports) => {
+    if (call.k === k && call.when === when) ports.freeze();
+  };
+}
+
+/** Killed at each call, before it reaches the other side or before its answer is seen; its successor finishes. */
+export function crashes(drive: Drive, calls: number, moments: readonly When[] = MOMENTS): Fault[] {
+  return everyCall(calls, moments).map(([k, when]) => ({
+    group: `crash, ${drive}`,
+    name: `crash/${drive}/${k}/${when}`,
+    drive,
+    hooks: () => [freezeAt(k, when)],
+  }));
+}
+
+/** The successor is killed as well; a third instance finishes. */
+export function doubleCrashes(drive: Drive, calls: number, moments: readonly When[] = MOMENTS): Fault[] {
+  return everyCall(calls, moments).map(([k, when]) => ({
+    group: `crash of the successor too, ${drive}`,
+    name: `crash-twice/${drive}/${k}/${when}`,
+    drive,
+    hooks: () => [freezeAt(k, when), freezeAt(Math.floor(k / 2) + 1, when === "before" ? "after" : "before")],
+  }));
+}
+
+function everyCall(calls: number, moments: readonly When[]): [number, When][] {
+  return Array.from({ length: calls }, (_, i) => moments.map((when): [number, When] => [i + 1, when])).flat();
+}
+
+/** A live owner that is slow at one call, while another takes over and finishes. */
+export function races(drive: Drive, calls: number): Fault[] {
+  return everyCall(calls, MOMENTS).map(([k, when]) => ({
+    group: `two owners, ${drive}`,
+    name: `race/${drive}/${k}/${when}`,
+    drive,
+    hooks: ({ takeOver }: Scene): readonly Hook[] => [
+      async (call) => {
+        if (call.k === k && call.when === when) await takeOver();
+      },
+    ],
+  }));
+}
+
+/** Steps that fail, once or for good, and undos that do. */
+export function failures(): Fault[] {
+  const isDo = ({ direction, step }: StepCall, scene: Scene) => direction === "do" && step === scene.one.lastStep;
+  const isUndo = ({ direction }: StepCall) => direction === "undo";
+  const afterwards = async (real: () => Promise<unknown>): Promise<never> => {
+    await real();
+    throw failed("after its effect");
+  };
+  const always = (when: When): Fault => ({
+    group: "a step fails",
+    name: `step-fails/${when}`,
+    drive: "apply",
+    around: (scene) => (call, real) => {
+      if (!isDo(call, scene)) return real();
+      if (when === "before") throw failed("before its effect");
+      return afterwards(real);
+    },
+  });
+  const undoOnce = (when: When): Fault => ({
+    group: "an undo fails once",
+    name: `undo-fails-once/${when}`,
+    drive: "fail",
+    around: () => {
+      const seen = new Set<string>();
+      return (call, real) => {
+        if (!isUndo(call) || seen.has(call.step)) return real();
+        seen.add(call.step);
+        if (when === "before") throw failed("before its undo");
+        return afterwards(real);
+      };
+    },
+  });
+  const undoForGood = (when: When): Fault => ({
+    group: "an undo fails for good",
+    name: `undo-fails/${when}`,
+    drive: "fail",
+    sticks: true,
+    patience: { undoMs: 150 },
+    around: (scene) => (call, real) => {
+      if (!isUndo(call) || scene.healed) return real();
+      if (when === "before") throw failed("before its undo");
+      return afterwards(real);
+    },
+  });
+  return MOMENTS.flatMap((when) => [always(when), undoOnce(when), undoForGood(when)]);
+}
+
+/** Everything that can be repeated is. */
+export function repetitions(drive: Drive): Fault[] {
+  const twice: Around = async (call, real) => {
+    const first = await real();
+    return call.direction === "inspect" ? first : await real();
+  };
+  const atOnce: Around = async (call, real) => {
+    if (call.direction === "inspect") return await real();
+    const [first] = await Promise.all([real(), real()]);
+    return first;
+  };
+  return [
+    { group: "everything twice", name: `twice/${drive}`, drive, around: () => twice },
+    { group: "everything twice", name: `twice-at-once/${drive}`, drive, around: () => atOnce },
+    { group: "a late repeat after the undo", name: `late/${drive}`, drive, around: lateRepeat },
+  ];
+}
+
+/** After the undo of a step its order to do comes once more. */
+function lateRepeat(): Around {
+  const contexts = new Map<string, StepContext>();
+  return async (call, real) => {
+    if (call.direction === "do") contexts.set(call.step, call.context);
+    const answer = await real();
+    const earlier = contexts.get(call.step);
+    if (call.direction === "undo" && earlier) await call.again(earlier).catch(() => undefined);
+    return answer;
+  };
+}
+
+/** Orders whose answers are lost, and orders that arrive twice. */
+export function lostAndDoubled(drive: Drive, calls: number): Fault[] {
+  const lost = (name: string, hits: (n: number) => boolean): Fault => ({
+    group: "lost answers",
+    name: `lost/${drive}/${name}`,
+    drive,
+    hooks: (): readonly Hook[] => {
+      let n = 0;
+      return [
+        ({ port, when }) => {
+          if (port === "bus.command" && when === "after" && hits(++n)) throw new DvError("TIMEOUT", "The answer was lost.");
+        },
+      ];
+    },
+  });
+  const lostAt = (k: number): Fault => ({
+    group: "lost answers",
+    name: `lost-call/${drive}/${k}`,
+    drive,
+    hooks: () => [
+      (call) => {
+        if (call.k !== k || call.when !== "after") return;
+        throw new DvError(call.port.startsWith("audit") ? "AUDIT_UNAVAILABLE" : "BUS_UNAVAILABLE", "The answer was lost.");
+      },
+    ],
+  });
+  return [
+    lost("first", (n) => n === 1),
+    lost("first three", (n) => n <= 3),
+    ...Array.from({ length: calls }, (_, i) => lostAt(i + 1)),
+  ];
+}
