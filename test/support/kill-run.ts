@@ -30,9 +30,19 @@ export interface KillRunResult {
 const RECOVERY_MS = 40_000;
 const ROOT = path.resolve(import.meta.dirname, "../..");
 
+/** An event as the follower got it. */
+export interface FollowedEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly time: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
 /** Follows all events through `dvctl events follow`, which reconnects by itself. */
-class Follower {
+export class Follower {
+  /** Sequences, and what came with them. */
   readonly seen: number[] = [];
+  readonly events: FollowedEvent[] = [];
   readonly #child;
 
   constructor(lab: LocalCluster) {
@@ -55,7 +65,11 @@ class Follower {
     this.#child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
       const lines = (rest + chunk).split("\n");
       rest = lines.pop() ?? "";
-      for (const line of lines) this.seen.push((JSON.parse(line) as { seq: number }).seq);
+      for (const line of lines) {
+        const event = JSON.parse(line) as FollowedEvent & { readonly seq: number };
+        this.seen.push(event.seq);
+        this.events.push(event);
+      }
     });
   }
 

@@ -162,9 +162,9 @@ class Run {
       : submit(this.#world.type, this.#scene.one.input);
   }
 
-  /** What fails because the bus is away is tried again, as the sweep of an engine does. */
+  /** Adopts; what fails because the bus is away is tried again, as the sweep of an engine does. */
   async #adopt(instance: Instance): Promise<void> {
-    while (!instance.ports.isFrozen && performance.now() < this.#deadline && this.#closed() === 0) {
+    while (!instance.ports.isFrozen && performance.now() < this.#deadline) {
       try {
         return await instance.engine.adopt(this.id);
       } catch {
@@ -304,6 +304,7 @@ export async function torture(
   for (const fault of faults(calls)) {
     if (only !== undefined && !`${world.name}/${fault.name}`.includes(only)) continue;
     const result = await runFault(bench, world, fault, after);
+    if (process.env["DV_TORTURE_TRACE"]) process.stderr.write(`${world.name}/${fault.name} ${result.state} ${result.finding} ${result.ms} ms ${result.wrong.join("\n")}\n`);
     results.push(result);
     ids.push(result.id);
   }

@@ -20,8 +20,8 @@ import { reportError } from "./program.ts";
 
 /** The server plans, and locks may be contended for a moment: beyond the operation's own limit. */
 const SLACK_MS = 5_000;
-/** Attempts over all servers, with pauses of some seconds: a server that restarts is back by then. */
-const ATTEMPTS = 6;
+/** Attempts over all servers. What was agreed to is tried for longer: a server that restarts is back by then. */
+const ATTEMPTS: Readonly<Record<Mode, number>> = { check: 4, plan: 4, apply: 6 };
 
 const controls = {
   check: z.boolean().default(false).describe("Only test the prerequisites, say what would happen, change nothing."),
@@ -183,7 +183,7 @@ async function submit(
       ...request,
       query: { ...request.query, mode },
       timeoutMs: spec.timeoutMs + SLACK_MS,
-      attempts: ATTEMPTS,
+      attempts: ATTEMPTS[mode],
       repeats: true,
     });
     return readOperation(reply);
@@ -231,12 +231,18 @@ function printSeen({ reply }: Seen, { output }: Call): void {
 
 /* Applying would be refused: all of it is said at once, and nobody is asked for a yes. */
 function failedChecks({ operation }: Seen, { output }: Call): number | undefined {
-  const { checks, targets } = operation.plan;
+  const { targets } = operation.plan;
+  const checks = operation.plan.checks.filter(({ id }) => !isLimit(id));
   const code = checkCode(checks, targets);
   if (code === EXIT.ok) return undefined;
   for (const check of checks.filter(({ status }) => status === "failed")) output.error(checkText(check));
   output.error(`${code === EXIT.unavailable ? "no target answers" : "a prerequisite is not met"}; nothing changed`);
   return code;
+}
+
+/** Maintenance and limits are not for the command to judge: applying is refused with a code of its own, and recorded as that. */
+function isLimit(id: string): boolean {
+  return id === "maintenance" || id.startsWith("limit.");
 }
 
 /** Exit code of checks: 4 when no target answers, 6 when any other one failed. */

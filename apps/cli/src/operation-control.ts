@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * `dvctl operations cancel|pause|continue|rollback|retry ID`: the request, and then following until it took effect. The
+ * `dvctl operations cancel|pause|continue|confirm|rollback|retry ID`: the request, and then following until it took effect. The
  * answer to the request only says that it was noted; whoever runs the operation acts on it.
  */
 import type { Operation } from "@debvisor/proto-events/durable";
@@ -33,6 +33,7 @@ const BEGIN_MS = 60_000;
 
 const {
   cancelOperation,
+  confirmOperation,
   pauseOperation,
   continueOperation,
   rollbackOperation: undo,
@@ -76,6 +77,7 @@ const CONTROLS = {
     wanted: wantedOfContinue,
     until: afterWork((operation) => operation.state === "paused" || hasEnded(operation)),
   },
+  confirm: { wanted: () => "done", until: () => hasEnded },
   rollback: { wanted: () => "undone", until: afterWork(hasEnded) },
   retry: { wanted: () => "done", until: () => hasEnded },
 } as const satisfies Readonly<Record<string, Control>>;
@@ -106,11 +108,12 @@ function requestFields({ given }: Call): Readonly<Record<string, unknown>> {
   return fields;
 }
 
-/** The five commands. */
+/** The six commands. */
 export const operationControls: readonly CommandSpec[] = [
   controlCommand(cancelOperation, CONTROLS.cancel),
   controlCommand(pauseOperation, CONTROLS.pause),
   controlCommand(continueOperation, CONTROLS.continue),
+  controlCommand(confirmOperation, CONTROLS.confirm),
   controlCommand(retryOperation, CONTROLS.retry),
   controlCommand(undo, CONTROLS.rollback, async (call) => {
     const { operation: id, ...fields } = requestFields(call);

@@ -96,6 +96,8 @@ describe("dvctl operations", () => {
     ["continue", operation(1, { state: "running" }), ended(1), 0],
     ["continue", operation(1, { state: "undoing" }), ended(1, { state: "rolled-back" }), 0],
     ["continue", operation(1, { state: "stuck" }), ended(1, { state: "rolled-back" }), 0],
+    ["confirm", operation(1), ended(1), 0],
+    ["confirm", operation(1), ended(1, { state: "rolled-back" }), 5],
     ["retry", operation(1), ended(1), 0],
     ["rollback", ended(1), ended(1, { state: "rolled-back" }), 0],
     ["rollback", ended(1, { state: "undoing" }), ended(1, { state: "stuck" }), 5],

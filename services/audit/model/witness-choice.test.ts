@@ -4,10 +4,10 @@ import { witnessCandidates } from "./witness-choice.ts";
 
 const node = (id: string, state = "alive", deleted = false) => ({ id, state, deleted });
 
-test("nodes that live are asked, never the sealer's own", () => {
-  const nodes = [node("c"), node("a"), node("b"), node("d", "lost"), node("e", "alive", true), node("f", "disabled")];
+test("nodes that live are asked, disabled ones last, never the sealer's own", () => {
+  const nodes = [node("c"), node("a"), node("b"), node("d", "lost"), node("e", "alive", true), node("0", "disabled")];
 
-  expect(witnessCandidates(nodes, "b", 0)).toEqual(["a", "c"]);
+  expect(witnessCandidates(nodes, "b", 0)).toEqual(["a", "c", "0"]);
   expect(witnessCandidates([node("b")], "b", 5)).toEqual([]);
 });
 

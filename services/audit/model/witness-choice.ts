@@ -15,13 +15,15 @@ const MAX_ASKED = 16;
 
 /**
  * Nodes that live, without the sealer's own, in an order that moves on with the size of the trail, so that over time every
- * node of a large cluster remembers a recent root. A node in maintenance or disabled is none that lives.
+ * node of a large cluster remembers a recent root. Disabled nodes come last: they are no targets, but they can still sign.
  */
 export function witnessCandidates(nodes: readonly Candidate[], own: string, size: number): string[] {
-  const ids = nodes
-    .filter(({ id, state, deleted }) => state === "alive" && !deleted && id !== own)
-    .map(({ id }) => id)
-    .sort();
-  const start = ids.length === 0 ? 0 : size % ids.length;
-  return [...ids.slice(start), ...ids.slice(0, start)].slice(0, MAX_ASKED);
+  const inState = (wanted: string) =>
+    nodes
+      .filter(({ id, state, deleted }) => state === wanted && !deleted && id !== own)
+      .map(({ id }) => id)
+      .sort();
+  const alive = inState("alive");
+  const start = alive.length === 0 ? 0 : size % alive.length;
+  return [...alive.slice(start), ...alive.slice(0, start), ...inState("disabled")].slice(0, MAX_ASKED);
 }

@@ -268,12 +268,13 @@ function reversed(kind: StepKind<{ readonly target: string }>): StepKind<{ reado
 
 /** Refuses a change of what somebody else holds in maintenance. */
 export function maintenanceGate({ store, bus }: Pick<MaintenanceDeps, "store" | "bus">): MaintenanceGate {
-  return async (touches, { actor, type }) => {
+  return async (touches, { actor, type, mode }) => {
     const held = (await store.of(touches)).find(({ holder }) => holder !== actor);
     if (!held) return;
     const { target, name, holder } = held;
     const blocked = { target, name, holder, actor, type };
-    await bus.publishEvent(maintenanceContract, "change.blocked", blocked, { subject: target, actor });
+    if (mode === "apply")
+      await bus.publishEvent(maintenanceContract, "change.blocked", blocked, { subject: target, actor });
     const end = `dvctl maintenance disable ${target === CLUSTER ? "--cluster" : name}`;
     const why = held.reason === null ? "" : ` (${held.reason})`;
     throw new DvError(

@@ -6,7 +6,7 @@ import { credentialAuthenticator, credentialParts, isSigned, keyPairOf, publicKe
 import { createIssuer, createTrustSeeds } from "./trust.ts";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-const message = new TextEncoder().encode("a nonce");
+const message = new TextEncoder().encode("aNonce_-01");
 
 describe("keyPairOf", () => {
   it.each([
@@ -70,7 +70,7 @@ describe("credentialAuthenticator", () => {
   it("answers the server's nonce with a signature of the user in the JWT", async () => {
     const { creds } = await createIssuer(createTrustSeeds()).forNode("abcdefghijklmnop");
 
-    const answer = await credentialAuthenticator(creds)("a nonce");
+    const answer = await credentialAuthenticator(creds)("aNonce_-01");
 
     const { jwt, nkey, sig } = answer as { jwt: string; nkey: string; sig: string };
     const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as {
@@ -83,5 +83,11 @@ describe("credentialAuthenticator", () => {
 
   it("refuses a text that is no credential", () => {
     expect(() => credentialAuthenticator("nothing")).toThrow(TypeError);
+  });
+
+  it("signs nothing that could be an order or a record", async () => {
+    const { creds } = await createIssuer(createTrustSeeds()).forNode("abcdefghijklmnop");
+
+    expect(() => credentialAuthenticator(creds)('{"v":1}')).toThrow(TypeError);
   });
 });

@@ -23,14 +23,23 @@ export function keyPairOf(seed: string): KeyPair {
   return new NativeKeyPair(encoded, base32Decode(seed));
 }
 
-/** Signs in with the content of a credentials file. @throws TypeError when it holds no JWT and seed */
+/** What nats-server sends to be signed: random bytes as base64url. */
+const NONCE = /^[A-Za-z0-9_-]{0,64}$/;
+
+/**
+ * Signs in with the content of a credentials file. The same key signs orders and audit records, so a server that sends the
+ * text of one as its nonce would get a valid signature of it; whatever is no nonce is refused. @throws TypeError
+ */
 export function credentialAuthenticator(creds: string): Authenticator {
   const { jwt, pair } = credentialParts(creds);
-  return (nonce) => ({
-    jwt,
-    nkey: pair.getPublicKey(),
-    sig: Buffer.from(pair.sign(new TextEncoder().encode(nonce ?? ""))).toString("base64"),
-  });
+  return (nonce = "") => {
+    if (!NONCE.test(nonce)) throw new TypeError("the server's nonce is none");
+    return {
+      jwt,
+      nkey: pair.getPublicKey(),
+      sig: Buffer.from(pair.sign(new TextEncoder().encode(nonce))).toString("base64"),
+    };
+  };
 }
 
 /** JWT and key pair of a credentials file. @throws TypeError when it holds no JWT and seed */

@@ -39,31 +39,43 @@ export async function requestControl(
   request: ControlVerb,
   who: ControlRequest,
 ): Promise<Folded> {
-  const { journal, clock } = deps;
+  const { clock } = deps;
   const deadline = clock.monotonic() + PATIENCE_MS;
   const rid = randomBytes(16).toString("hex");
   for (;;) {
-    const entries = await journal.read(id);
-    const folded = foldEntries(entries);
-    if (!folded) throw new DvError("OPERATION_NOT_FOUND", `No operation ${id} is known.`);
-    if (entries.some(({ text }) => text.includes(rid)) || isSoAlready(folded, request)) return folded;
-    requireRevision(folded, who.revision);
-    if (closesSoon(folded, request) && clock.monotonic() < deadline) {
-      await clock.sleep(RETRY_MS);
-      continue;
-    }
-    requireState(folded, request);
-    if (request === "rollback") await lockForRollback(deps, folded);
-    const record = recordOf(folded, request, who, rid, timestamp(clock));
+    const left = deadline - clock.monotonic();
     try {
-      const seq = await journal.append(id, JSON.stringify(record), { expected: folded.seq, id: rid });
-      apply(folded, { seq, timeMs: clock.now(), record });
-      return folded;
+      const folded = await tryControl(deps, id, request, who, rid, left > 0);
+      if (folded) return folded;
     } catch (error) {
-      if (!mayRepeat(error) || clock.monotonic() > deadline) throw error;
-      await clock.sleep(RETRY_MS);
+      if (!mayRepeat(error, who) || left <= 0) throw error;
     }
+    await clock.sleep(RETRY_MS);
   }
+}
+
+/** One attempt; undefined when it is worth another one in a moment. */
+async function tryControl(
+  deps: ControlDeps,
+  id: string,
+  request: ControlVerb,
+  who: ControlRequest,
+  rid: string,
+  patient: boolean,
+): Promise<Folded | undefined> {
+  const { journal, clock } = deps;
+  const entries = await journal.read(id);
+  const folded = foldEntries(entries);
+  if (!folded) throw new DvError("OPERATION_NOT_FOUND", `No operation ${id} is known.`);
+  if (entries.some(({ text }) => text.includes(rid)) || isSoAlready(folded, request)) return folded;
+  requireRevision(folded, who.revision);
+  if (patient && closesSoon(folded, request)) return undefined;
+  requireState(folded, request);
+  if (request === "rollback") await lockForRollback(deps, folded);
+  const record = recordOf(folded, request, who, rid, timestamp(clock));
+  const seq = await journal.append(id, JSON.stringify(record), { expected: folded.seq, id: rid });
+  apply(folded, { seq, timeMs: clock.now(), record });
+  return folded;
 }
 
 /** Between its end and the moment at which its locks are free, an operation cannot be begun backwards. */
@@ -71,9 +83,10 @@ function closesSoon({ endedAt, closed }: Folded, request: ControlVerb): boolean 
   return request === "rollback" && endedAt !== null && !closed;
 }
 
-function mayRepeat(error: unknown): boolean {
+/** Somebody else appended meanwhile, or the bus did not answer. A caller that named the revision wants to know of the former. */
+function mayRepeat(error: unknown, { revision }: ControlRequest): boolean {
   const { code } = toDvError(error);
-  return code === "CONFLICT" || code === "BUS_UNAVAILABLE";
+  return code === "BUS_UNAVAILABLE" || (code === "CONFLICT" && revision === undefined);
 }
 
 function recordOf(

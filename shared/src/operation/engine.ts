@@ -31,6 +31,8 @@ import { explainWaits, operationView } from "./view.ts";
 
 const SWEEP_MS = 1_000;
 const HOUR_MS = 3_600_000;
+/** How often a wait looks at the log itself, should the reader of the stream have stopped for a while. */
+const LOOK_AGAIN_MS = 3_000;
 /** Longest time that a stop waits for runners to let go. */
 const STOP_MS = 1_000;
 
@@ -158,7 +160,8 @@ export class Engine implements Closable {
         const { after } = options;
         const reached = after === undefined ? isSettled(operation) : operation.revision > after || isSettled(operation);
         if (reached || over.aborted) return operation;
-        if (!changed) await untilAborted(over, next.promise);
+        if (!changed)
+          await untilAborted(over, Promise.race([next.promise, this.#options.clock.sleep(LOOK_AGAIN_MS, over)]));
       } finally {
         await listener.stop();
       }
@@ -367,10 +370,10 @@ export class Engine implements Closable {
   }
 
   async #folded(id: string): Promise<Folded> {
+    // The picture of the stream may lag behind on a server whose reader starts anew; the log itself does not.
     const own = this.#runners.get(id)?.log.state;
     const seen = this.#catalogue.open().get(id);
-    const newest = own && seen ? (own.seq >= seen.seq ? own : seen) : (own ?? seen);
-    const folded = newest ?? (await this.#catalogue.read(id));
+    const folded = own && own.seq >= (seen?.seq ?? 0) ? own : await this.#catalogue.read(id);
     if (!folded) throw new DvError("OPERATION_NOT_FOUND", `No operation ${id} is known.`);
     return folded;
   }

@@ -4,7 +4,8 @@
  * refuses it here has left nothing behind but its record in the trail.
  */
 import { randomBytes } from "node:crypto";
-import { type Operation, splitOptions } from "@debvisor/proto-events/durable";
+import { type Check, type Mode, type Operation, splitOptions } from "@debvisor/proto-events/durable";
+import { errorEntry } from "@debvisor/proto-events/errors";
 import type { AuditEmitter } from "../audit/emitter.ts";
 import type { Journal, RequestContext } from "../bus/bus.ts";
 import type { Clock } from "../clock.ts";
@@ -27,10 +28,10 @@ import {
 import { type Asked, bodyOf, resultOf } from "./records.ts";
 import { plannedView } from "./view.ts";
 
-/** Refuses what maintenance forbids. @throws IN_MAINTENANCE, BUS_UNAVAILABLE */
+/** Refuses what maintenance forbids. `mode` apply is an attempt, anything else a question. @throws IN_MAINTENANCE, BUS_UNAVAILABLE */
 export type MaintenanceGate = (
   touches: readonly string[],
-  asked: { readonly actor: string; readonly type: string },
+  asked: { readonly actor: string; readonly type: string; readonly mode: Mode },
 ) => Promise<void>;
 
 export interface SubmitDeps {
@@ -94,9 +95,10 @@ export class Submitter {
     return completePlan(draft, options, definition.steps);
   }
 
-  async #answer(request: Request, full: FullPlan): Promise<Submitted> {
+  async #answer(request: Request, planned: FullPlan): Promise<Submitted> {
     const { definition, options, context } = request;
-    const { plan } = full;
+    const plan = { ...planned.plan, checks: [...planned.plan.checks, ...(await this.#limits(request, planned))] };
+    const full = { ...planned, plan };
     if (options.mode === "check") requireChecks(plan);
     const who = {
       actor: context.actor,
@@ -104,23 +106,50 @@ export class Submitter {
       source: context.source ?? null,
       requestId: context.requestId,
     };
-    const result = { status: "planned" as const, code: null, exitCode: 0, message: null };
+    const refused = refusalOf(() => requireChecks(plan));
+    const result = refused
+      ? resultOf(refused, "refused")
+      : { status: "planned" as const, code: null, exitCode: 0, message: null };
     await this.#deps.audit.record(bodyOf(this.#asked(request, full), "outcome", result));
     return { answer: plannedView(definition, plan, options, who) };
   }
 
-  /** Everything that may refuse it. */
-  async #admit({ definition, options, context }: Request, full: FullPlan): Promise<void> {
-    const { plan, touches } = full;
-    requireDigest(plan, options.plan);
-    requireChecks(plan);
-    checkBlastRadius(plan, definition.spec.durable?.mostPerDomain, options.override);
-    checkSize(full);
-    checkTrial(full, options.try);
-    const spent = this.#deps.acceptedLately(definition.type);
-    checkBudget(definition.type, spent, definition.spec.durable?.mostPerHour, options.override);
-    if (definition.respectsMaintenance ?? true)
-      await this.#deps.gate(touches, { actor: context.actor, type: definition.type });
+  /** What would refuse it when it is applied, as checks: whoever asks beforehand wants to know of all of them. */
+  async #limits(request: Request, full: FullPlan): Promise<Check[]> {
+    const limits = this.#limitsOf(request, full);
+    const refusals = await Promise.all(
+      limits.map(async ([id, check]) => ({ id, error: await check().then(() => undefined, toDvError) })),
+    );
+    return refusals.flatMap(({ id, error }) => {
+      if (!error) return [];
+      const hint = error.details?.["hint"];
+      const remedy = typeof hint === "string" ? hint : (errorEntry(error.code)?.remedy ?? null);
+      return [{ id, target: null, status: "failed" as const, message: error.message, hint: remedy }];
+    });
+  }
+
+  #limitsOf(
+    { definition, options, context }: Request,
+    full: FullPlan,
+  ): readonly (readonly [string, () => Promise<void>])[] {
+    const { durable } = definition.spec;
+    const spent = () => this.#deps.acceptedLately(definition.type);
+    const asked = { actor: context.actor, type: definition.type, mode: options.mode };
+    const gated = definition.respectsMaintenance ?? true;
+    return [
+      ["limit.size", async () => checkSize(full)],
+      ["limit.trial", async () => checkTrial(full, options.try)],
+      ["limit.domain", async () => checkBlastRadius(full.plan, durable?.mostPerDomain, options.override)],
+      ["limit.hour", async () => checkBudget(definition.type, spent(), durable?.mostPerHour, options.override)],
+      ["maintenance", async () => (gated ? await this.#deps.gate(full.touches, asked) : undefined)],
+    ];
+  }
+
+  /** Everything that may refuse it, the first that does. */
+  async #admit(request: Request, full: FullPlan): Promise<void> {
+    requireDigest(full.plan, request.options.plan);
+    requireChecks(full.plan);
+    for (const [, check] of this.#limitsOf(request, full)) await check();
   }
 
   /** A repeat of a request that was accepted before finds its operation, whatever would refuse it now. */
@@ -206,4 +235,14 @@ export class Submitter {
 export function newOperationId(): string {
   const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
   return `op-${Array.from(randomBytes(13), (byte) => alphabet[byte % 32]).join("")}`;
+}
+
+/** The refusal that a check ends with; undefined when it passes. */
+function refusalOf(check: () => void): DvError | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    return toDvError(error);
+  }
 }

@@ -30,8 +30,18 @@ afterAll(async () => {
   console.info(undoCalls);
 });
 
+const turns = new Map<string, Promise<void>>();
+async function lanes(lane: string): Promise<AsyncDisposable> {
+  const before = turns.get(lane);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  turns.set(lane, promise);
+  await before;
+  return { [Symbol.asyncDispose]: () => Promise.resolve(resolve()) };
+}
+
 describe("under every fault", () => {
-  test.each(worlds)("$name", { timeout: 300_000 }, async (world) => {
+  test.concurrent.each(worlds)("$name", { timeout: 280_000 }, async (world) => {
+    await using _turn = await lanes(world.lane);
     const runs = await torture(bench, world, (calls) => [
       ...crashes("apply", calls.apply),
       ...crashes("fail", calls.fail),
