@@ -295,6 +295,16 @@ export const auditContract = contract({
       version: 1,
       payload: z.object({ cause: z.string(), seq: z.number().int().nullable(), detail: z.string() }),
     }),
+    "trail.filled": event({
+      summary: "The stream of the audit trail is nearly full; when it is, every change is refused.",
+      version: 1,
+      payload: z.object({
+        percent: z.number().int(),
+        bytes: z.number().int(),
+        maxBytes: z.number().int(),
+        records: z.number().int(),
+      }),
+    }),
     "intent.orphaned": event({
       summary: "Whoever recorded an intent is gone; its result is unknown.",
       version: 1,

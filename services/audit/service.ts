@@ -20,6 +20,7 @@ import { proveRecordHandler } from "./operations/prove-record.ts";
 import { readTrailHandler } from "./operations/read-trail.ts";
 import { Alarms } from "./reconcilers/alarms.ts";
 import { Archive, startArchive } from "./reconcilers/archive.ts";
+import { Fullness } from "./reconcilers/fullness.ts";
 import { JournalCopy } from "./reconcilers/journal-copy.ts";
 import { ReadRecorder } from "./reconcilers/read-recorder.ts";
 import { startReaper } from "./reconcilers/reaper.ts";
@@ -126,9 +127,23 @@ async function bringUp(
     trail.onRecord((record, seq) => copy.add(record, seq));
   }
   const archive = new Archive(node.stateDir);
-  const all = { ...shared, emitter, archive, alarms, trail, seals, witnesses, reads, copy, anchor: node.trust };
+  const fullness = new Fullness(shared);
+  const all = {
+    ...shared,
+    emitter,
+    archive,
+    fullness,
+    alarms,
+    trail,
+    seals,
+    witnesses,
+    reads,
+    copy,
+    anchor: node.trust,
+  };
   running.push(startTrailCheck({ ...all, everyMs: config.checkEveryMs }), startSealer(all), startReaper(all));
-  running.push(startArchive({ ...all, archive }));
+  running.push(startArchive({ ...all, archive }), fullness);
+  fullness.start();
   running.push(
     await bus.serve(auditContract, "core", {
       listRecords: listRecordsHandler(all),

@@ -28,7 +28,7 @@ export function userOf(request: FastifyRequest): string | undefined {
 /** Describes a request of a known caller. `input` is what was asked for, checked or not. */
 export function attemptOf(
   request: FastifyRequest,
-  { service, name }: Pick<RegisteredOperation, "service" | "name">,
+  { service, wire }: Pick<RegisteredOperation, "service" | "wire">,
   input: unknown,
 ): Attempt {
   const fields = isRecord(input) ? input : {};
@@ -37,7 +37,7 @@ export function attemptOf(
     actor: request.call?.principal.id ?? "unknown",
     user: userOf(request) ?? null,
     source: request.ip,
-    action: `${service}.${name}`,
+    action: `${service}.${wire}`,
     mode: Mode.safeParse(fields["mode"]).data ?? null,
     targets: targetsOf(fields),
     args: maskArgs(withoutContents(fields)),

@@ -25,6 +25,7 @@ import { createGuard } from "./guard.ts";
 import { IdempotencyRecord, IdempotencyStore } from "./idempotency.ts";
 import { InstanceCensus } from "./instances.ts";
 import { Limiter } from "./limiter.ts";
+import { maintenanceGate } from "./maintenance-gate.ts";
 import { addSources } from "./metric-sources.ts";
 import { Metrics } from "./metrics.ts";
 import { ownHandlers } from "./operations/handlers.ts";
@@ -131,6 +132,7 @@ function createParts(context: Context, bus: Bus) {
     metrics,
     outbox,
     trail,
+    gate: maintenanceGate(bus),
     tokens,
     failures,
     limiter,

@@ -107,7 +107,7 @@ export class IdempotencyStore {
       const revision = await bucket.create(kvKey, record);
       return { ticket: { kvKey, revision, record, credential: request.credential } };
     } catch (error) {
-      if (!isConflict(error)) throw error;
+      if (!isConflict(error)) throw notEntered(error);
     }
     const entry = await bucket.get(kvKey);
     if (!entry) throw inProgress();
@@ -218,6 +218,14 @@ function sha256(text: string): string {
 
 function isConflict(error: unknown): boolean {
   return error instanceof DvError && error.code === "CONFLICT";
+}
+
+/** Nothing has been begun yet: whether the key got in is all that is unknown, and a repeat finds out. */
+function notEntered(error: unknown): unknown {
+  if (!(error instanceof DvError) || error.kind !== "timeout") return error;
+  return new DvError("BUS_UNAVAILABLE", "The Idempotency-Key could not be entered in time; nothing was done.", {
+    cause: error,
+  });
 }
 
 function inProgress(): DvError {

@@ -13,6 +13,7 @@ import { type Condition, type ConditionKind, readCondition, requireMatch } from 
 import { acceptedAnswer } from "./durable-answer.ts";
 import { type IdempotencyStore, requireKey, type StoredAnswer } from "./idempotency.ts";
 import type { InputParts } from "./input.ts";
+import type { MaintenanceGate } from "./maintenance-gate.ts";
 import { type Fate, fateOf } from "./model/idempotency.ts";
 import { operationIdOf } from "./model/operation-id.ts";
 import type { Outbox } from "./outbox.ts";
@@ -23,6 +24,7 @@ export interface MutationDeps {
   readonly idempotency: IdempotencyStore;
   readonly outbox: Outbox;
   readonly trail: AuditTrail;
+  readonly gate: MaintenanceGate;
   /** Told of failures that are bugs. */
   readonly onInternal: (request: FastifyRequest, error: DvError) => void;
 }
@@ -116,6 +118,7 @@ async function perform(deps: MutationDeps, route: MutationRoute, checked: Checke
   const { object } = condition;
   try {
     if (object) await requireMatch(object, ({ spec }) => askObject(route, spec, checked));
+    await deps.gate(route.operation, input, call.principal.id);
     await deps.trail.intend(attempt);
   } catch (thrown) {
     const error = failed(deps, request, thrown);

@@ -37,6 +37,7 @@ export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
   "maintenance.enableMaintenance": { node: "node-2", until: "2h", reason: "The disk is replaced." },
   "maintenance.disableMaintenance": { node: "node-2" },
   "operation.cancelOperation": { reason: "It was the wrong node." },
+  "operation.confirmOperation": { reason: "The new name resolves everywhere.", revision: 9 },
   "operation.pauseOperation": { reason: "The disk fills up.", revision: 9 },
   "operation.continueOperation": {},
   "operation.rollbackOperation": { reason: "It made things worse." },

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is recorded of requests that end before anybody is asked. */
+import { wireName } from "@debvisor/proto-events/kit";
 import type { RegisteredOperation } from "@debvisor/proto-events/registry";
 import type { DvError } from "@debvisor/shared/errors";
 import type { FastifyRequest } from "fastify";
@@ -24,5 +25,5 @@ export function recordProblem(
     record(outbox, operation, request, null, { status: error.httpStatus, code: error.code, replayed: false });
   if (error.code === "RATE_LIMITED" || !(changes || error.code === "PERMISSION_DENIED")) return;
   const [service = "", name = ""] = called.split(".");
-  trail.refuse(attemptOf(request, { service, name }, rawInput(request)), error);
+  trail.refuse(attemptOf(request, { service, wire: wireName(name) }, rawInput(request)), error);
 }

@@ -6,6 +6,8 @@ import { pick, type RandomNumbers } from "./seeded.ts";
 
 const NATS = "nats-server";
 const NODE = "node";
+/** Time that a server gets to start and to catch up before the next one is killed. */
+const STORE_REST_MS = 6_000;
 
 /** What was ended. */
 export interface Kill {
@@ -27,6 +29,7 @@ export class Chaos {
   readonly #random: RandomNumbers;
   readonly #done: Promise<void>;
   #running = true;
+  #storeKilledMs = 0;
 
   constructor(lab: LocalCluster, watch: RestartWatch, random: RandomNumbers) {
     this.#lab = lab;
@@ -53,10 +56,19 @@ export class Chaos {
     while (this.#running && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
   }
 
+  /** One server at a time loses its store: two of three would be a loss of the majority, which is another test. */
+  get #storesRest(): boolean {
+    const reboots = [...this.spared].some((part) => part.endsWith(`/${NODE}`));
+    return !reboots && Date.now() - this.#storeKilledMs > STORE_REST_MS;
+  }
+
   async #one(): Promise<void> {
     const node = pick(this.#random, await labNodes(this.#lab));
     const dice = this.#random(20);
-    const part = dice < 2 ? NODE : dice < 5 ? NATS : pick(this.#random, node.services).name;
+    // Between two boots.
+    if (node.services.length === 0) return;
+    const service = pick(this.#random, node.services).name;
+    const part = dice >= 6 || !this.#storesRest ? service : dice < 3 ? NODE : NATS;
     if (this.spared.has(`${node.name}/${part}`)) return;
     const invocation = this.#watch.invocation(node.name, part);
     if (part === NODE) return await this.#whole(node);
@@ -68,6 +80,7 @@ export class Chaos {
     } catch {
       return;
     }
+    if (part === NATS) this.#storeKilledMs = Date.now();
     this.kills.push({ node: node.name, part, atMs: Date.now(), invocation });
   }
 
@@ -76,5 +89,6 @@ export class Chaos {
     await askLauncher(this.#lab, { command: "kill", node: name });
     await this.#pause(500 + this.#random(2_500));
     await askLauncher(this.#lab, { command: "start", node: name });
+    this.#storeKilledMs = Date.now();
   }
 }

@@ -89,8 +89,16 @@ export class FileLane {
     this.#believe(result, names, null, before);
   }
 
-  #believe(result: CommandResult & { readonly text: string }, names: readonly string[], wanted: string | null, before: Contents): void {
-    if (result.code !== 0) return this.#leave();
+  #believe(
+    result: CommandResult & { readonly text: string },
+    names: readonly string[],
+    wanted: string | null,
+    before: Contents,
+  ): void {
+    if (result.code !== 0) {
+      this.#leave();
+      return;
+    }
     const { id, state } = JSON.parse(result.stdout) as { id: string; state: string };
     if (state !== "succeeded") this.#demo.wrong(`exit code 0 with state ${state}`, result);
     this.#expect(Object.fromEntries(names.map((name) => [name, wanted])), result);
@@ -137,7 +145,13 @@ export class FileLane {
     const state = stateOf(end);
     if (verb === "confirm" && asked.code === 0 && state !== undefined && state !== "succeeded")
       this.#demo.wrong(`confirmed, and then ${state}`, end);
-    if (verb === "cancel" && asked.code === 0 && state !== undefined && state !== "cancelled" && state !== "rolled-back")
+    if (
+      verb === "cancel" &&
+      asked.code === 0 &&
+      state !== undefined &&
+      state !== "cancelled" &&
+      state !== "rolled-back"
+    )
       this.#demo.wrong(`cancelled, and then ${state}`, end);
     if (state === "succeeded") this.#expect(Object.fromEntries(names.map((name) => [name, wanted])), end);
     else if (state === "cancelled" || state === "rolled-back") this.#expect(before, end);

@@ -58,7 +58,13 @@ export class HostLane {
   }
 
   /** Runs a restart and counts how often it happened. */
-  async #counted(spared: string, node: string, unit: string | undefined, tag: string, args: readonly string[]): Promise<void> {
+  async #counted(
+    spared: string,
+    node: string,
+    unit: string | undefined,
+    tag: string,
+    args: readonly string[],
+  ): Promise<void> {
     this.#chaos.spared.add(spared);
     const startedAt = Date.now();
     const result = await this.#demo.run(CHANGE, args);
@@ -69,17 +75,27 @@ export class HostLane {
     this.#chaos.spared.delete(spared);
   }
 
-  #judge(node: string, unit: string | undefined, startedAt: number, result: CommandResult & { readonly text: string }): void {
+  #judge(
+    node: string,
+    unit: string | undefined,
+    startedAt: number,
+    result: CommandResult & { readonly text: string },
+  ): void {
     const killed = new Set(this.#chaos.kills.map(({ invocation }) => invocation));
     const since = this.#watch.restarts.filter((one) => one.node === node && one.atMs >= startedAt);
     const counted = since.filter((one) => one.unit === unit && !killed.has(one.from));
     const booted = since.some((one) => one.unit === undefined);
     // A whole node that was killed just before or meanwhile has a new boot that is nobody's order.
-    const nodeKilled = this.#chaos.kills.some((kill) => kill.node === node && kill.part === "node" && kill.atMs > startedAt - 15_000);
+    const nodeKilled = this.#chaos.kills.some(
+      (kill) => kill.node === node && kill.part === "node" && kill.atMs > startedAt - 15_000,
+    );
     const most = unit === undefined && nodeKilled ? 2 : 1;
     const least = result.code === 0 && !(unit !== undefined && booted) ? 1 : 0;
     if (counted.length < least || counted.length > most)
-      this.#demo.wrong(`${node} ${unit ?? "itself"} was started anew ${counted.length} times: ${JSON.stringify(since)}`, result);
+      this.#demo.wrong(
+        `${node} ${unit ?? "itself"} was started anew ${counted.length} times: ${JSON.stringify(since)}`,
+        result,
+      );
   }
 
   /** Waits until the operation of an unclear command has ended, if there is one. */
@@ -129,6 +145,7 @@ export class HostLane {
     const status = await this.#demo.run(LOOK, ["maintenance", "status", "--format", "json"]);
     if (status.code !== 0) return;
     const { items } = JSON.parse(status.stdout) as { items: { name: string }[] };
-    if (items.some(({ name }) => name === node) !== enable) this.#demo.wrong(`${result.text} said success, and then:`, status);
+    if (items.some(({ name }) => name === node) !== enable)
+      this.#demo.wrong(`${result.text} said success, and then:`, status);
   }
 }

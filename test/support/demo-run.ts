@@ -75,7 +75,8 @@ export class Demo {
   /** Notes what must not be. */
   wrong(what: string, about: Partial<CommandResult> & { readonly text?: string } = {}): void {
     const { text, code, stdout = "", stderr = "" } = about;
-    const said = text === undefined ? "" : `\n  ${text} (exit ${code})\n  ${stdout.slice(0, 400)}\n  ${stderr.slice(-800)}`;
+    const said =
+      text === undefined ? "" : `\n  ${text} (exit ${code})\n  ${stdout.slice(0, 400)}\n  ${stderr.slice(-800)}`;
     this.problems.push(`${new Date().toISOString()} ${what}${said}`);
   }
 

@@ -145,8 +145,7 @@ export class RestartWatch {
     const boot = this.#boots.get(node);
     this.#boots.set(node, state.bootId);
     const sameBoot = boot === state.bootId;
-    if (boot !== undefined && !sameBoot)
-      this.restarts.push({ node, unit: undefined, from: boot, atMs: Date.now() });
+    if (boot !== undefined && !sameBoot) this.restarts.push({ node, unit: undefined, from: boot, atMs: Date.now() });
     for (const { name: unit, invocation } of state.units) {
       if (invocation === null) continue;
       const key = `${node}/${unit}`;

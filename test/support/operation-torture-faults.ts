@@ -25,6 +25,7 @@ export function crashes(drive: Drive, calls: number, moments: readonly When[] = 
     group: `crash, ${drive}`,
     name: `crash/${drive}/${k}/${when}`,
     drive,
+    ...endsOf(drive),
     hooks: () => [freezeAt(k, when)],
   }));
 }
@@ -35,26 +36,40 @@ export function doubleCrashes(drive: Drive, calls: number, moments: readonly Whe
     group: `crash of the successor too, ${drive}`,
     name: `crash-twice/${drive}/${k}/${when}`,
     drive,
+    ...endsOf(drive),
     hooks: () => [freezeAt(k, when), freezeAt(Math.floor(k / 2) + 1, when === "before" ? "after" : "before")],
   }));
+}
+
+function endsOf(drive: Drive): Pick<Fault, "ends"> {
+  if (drive === "apply") return { ends: ["succeeded"] };
+  // What was asked for when its end had come already, or before anybody heard of it, is not answered.
+  return { ends: drive === "fail" ? ["rolled-back", "failed"] : drive === "cancel" ? ["cancelled"] : ["rolled-back", "succeeded"] };
 }
 
 function everyCall(calls: number, moments: readonly When[]): [number, When][] {
   return Array.from({ length: calls }, (_, i) => moments.map((when): [number, When] => [i + 1, when])).flat();
 }
 
-/** A live owner that is slow at one call, while another takes over and finishes. */
-export function races(drive: Drive, calls: number): Fault[] {
-  return everyCall(calls, MOMENTS).map(([k, when]) => ({
-    group: `two owners, ${drive}`,
-    name: `race/${drive}/${k}/${when}`,
-    drive,
-    hooks: ({ takeOver }: Scene): readonly Hook[] => [
-      async (call) => {
-        if (call.k === k && call.when === when) await takeOver();
-      },
-    ],
-  }));
+/** A live owner that is slow at one call, while another takes over and finishes, or undoes because somebody cancelled. */
+export function races(calls: number, moments: readonly When[] = MOMENTS): Fault[] {
+  return everyCall(calls, moments).flatMap(([k, when]) =>
+    [false, true].map(
+      (cancels): Fault => ({
+        group: cancels ? "two owners, cancelled" : "two owners",
+        name: `race${cancels ? "-cancel" : ""}/${k}/${when}`,
+        drive: "apply",
+        ...(cancels ? {} : endsOf("apply")),
+        hooks: ({ bench, id, takeOver }: Scene): readonly Hook[] => [
+          async (call) => {
+            if (call.k !== k || call.when !== when) return;
+            if (cancels) await bench.ask(id, "cancel").catch(() => undefined);
+            await takeOver();
+          },
+        ],
+      }),
+    ),
+  );
 }
 
 /** Steps that fail, once or for good, and undos that do. */
@@ -116,9 +131,9 @@ export function repetitions(drive: Drive): Fault[] {
     return first;
   };
   return [
-    { group: "everything twice", name: `twice/${drive}`, drive, around: () => twice },
-    { group: "everything twice", name: `twice-at-once/${drive}`, drive, around: () => atOnce },
-    { group: "a late repeat after the undo", name: `late/${drive}`, drive, around: lateRepeat },
+    { group: "everything twice", name: `twice/${drive}`, drive, ...endsOf(drive), around: () => twice },
+    { group: "everything twice", name: `twice-at-once/${drive}`, drive, ...endsOf(drive), around: () => atOnce },
+    { group: "a late repeat after the undo", name: `late/${drive}`, drive, ...endsOf(drive), around: lateRepeat },
   ];
 }
 
@@ -140,6 +155,7 @@ export function lostAndDoubled(drive: Drive, calls: number): Fault[] {
     group: "lost answers",
     name: `lost/${drive}/${name}`,
     drive,
+    ...endsOf(drive),
     hooks: (): readonly Hook[] => {
       let n = 0;
       return [
@@ -164,5 +180,24 @@ export function lostAndDoubled(drive: Drive, calls: number): Fault[] {
     lost("first", (n) => n === 1),
     lost("first three", (n) => n <= 3),
     ...Array.from({ length: calls }, (_, i) => lostAt(i + 1)),
+  ];
+}
+
+/** Every fault for an operation, or the selection of them that each run of the tests makes. */
+export function faultsOf(calls: Readonly<Record<Drive, number>>, undoable: boolean, all: boolean): Fault[] {
+  const moments = all ? MOMENTS : (["after"] as const);
+  return [
+    ...crashes("apply", calls.apply),
+    ...crashes("fail", calls.fail),
+    ...crashes("cancel", calls.cancel, moments),
+    ...doubleCrashes("apply", calls.apply, moments),
+    ...(all ? doubleCrashes("fail", calls.fail) : []),
+    ...races(calls.apply, all ? MOMENTS : ["before"]),
+    ...failures().filter(({ drive }) => drive !== "fail" || undoable),
+    ...repetitions("apply"),
+    ...repetitions("fail"),
+    ...lostAndDoubled("apply", calls.apply),
+    ...(undoable ? [...crashes("rollback", calls.rollback, moments), ...repetitions("rollback")] : []),
+    ...(undoable && all ? doubleCrashes("rollback", calls.rollback) : []),
   ];
 }

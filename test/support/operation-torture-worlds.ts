@@ -37,6 +37,8 @@ export interface TortureWorld {
   readonly undoable: boolean;
   /** Worlds of the same lane share something, so their cases come one after the other. */
   readonly lane: string;
+  /** Whether its cases follow each other on the same resource. */
+  readonly shares: boolean;
   start(bench: TortureBench): Promise<void>;
   fresh(bench: TortureBench): Promise<TortureCase>;
 }
@@ -84,6 +86,7 @@ function fileWorld(name: string, type: string, count: number): TortureWorld {
     type,
     undoable: true,
     lane: name,
+    shares: false,
     start: async (bench) => {
       nodes = await addNodes(bench, count);
     },
@@ -117,6 +120,7 @@ function restartWorld(): TortureWorld {
     type: "host.restart-service",
     undoable: false,
     lane: "restart-service",
+    shares: true,
     start: async (bench) => {
       [node] = (await addNodes(bench, 1)) as [TortureNode];
     },
@@ -141,6 +145,7 @@ function rebootWorld(): TortureWorld {
     type: "host.reboot-nodes",
     undoable: false,
     lane: "reboot-nodes",
+    shares: true,
     start: async (bench) => {
       [node] = (await addNodes(bench, 1)) as [TortureNode];
     },
@@ -169,6 +174,7 @@ function maintenanceWorld(verb: "enable" | "disable", scope: "node" | typeof CLU
     type: `maintenance.${verb}-maintenance`,
     undoable: true,
     lane: scope === CLUSTER ? CLUSTER : `${verb} ${scope}`,
+    shares: scope === CLUSTER,
     start: () => Promise.resolve(),
     fresh: async (bench) => {
       const node = scope === CLUSTER ? undefined : bench.newName();

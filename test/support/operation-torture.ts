@@ -4,6 +4,7 @@
  * be as before or as after, nothing else, and log, ledger, audit trail and locks must agree with it (`operation-torture-oracle.ts`).
  * Every failure names its fault; `DV_TORTURE=<part of its name>` runs that alone.
  */
+import type { OperationState } from "@debvisor/proto-events/durable";
 import type { Folded } from "@debvisor/shared/operation/fold";
 import { newOperationId } from "@debvisor/shared/operation/submit";
 import type { Patience } from "@debvisor/shared/operation/step-runner";
@@ -41,6 +42,8 @@ export interface Fault {
   readonly patience?: Partial<Patience>;
   /** It has to become stuck; then the cause is removed and somebody continues it. */
   readonly sticks?: boolean;
+  /** How it has to end when it began, so that nothing passes because nothing happened. */
+  readonly ends?: readonly OperationState[];
 }
 
 /** What became of one run. */
@@ -78,7 +81,8 @@ export async function runFault(
   const reference = after ?? Object.values(now);
   const { finding, wrong } = await judge(bench, { world, one, id: run.id, before, now, after: reference, folded });
   const log = bench.entries(run.id).map(({ text }) => shortened(text));
-  const shown = [...(problem ? [problem] : []), ...wrong];
+  const shown = [...(problem ? [problem] : []), ...wrong, ...empty(fault, folded)];
+  if (world.shares && folded?.closed) await freeLocks(bench, folded);
   bench.forget(run.id);
   return {
     fault,
@@ -90,6 +94,21 @@ export async function runFault(
     now: Object.values(now),
     id: run.id,
   };
+}
+
+/** A run that did not come as far as its fault proves nothing. */
+function empty({ ends }: Fault, folded: Folded | undefined): string[] {
+  if (!folded) return [];
+  if (folded.error?.code === "LOCK_HELD") return [`another run was in the way: ${folded.error.message}`];
+  return ends && !ends.includes(folded.state) ? [`it should be ${ends.join(" or ")}, and is ${folded.state}`] : [];
+}
+
+/** What a closed operation was given late is freed at once for the next case, and not by the sweep after 12 s. */
+async function freeLocks(bench: TortureBench, { created }: Folded): Promise<void> {
+  const { operation, type, actor, resources } = created;
+  const claim = { operation, type, actor, reason: null, priority: 5, expiresAt: null, resources };
+  await bench.locks.acquire(claim, { wait: false });
+  await bench.locks.release(operation);
 }
 
 function shortened(text: string): string {
@@ -214,7 +233,7 @@ class Run {
   /** The instance, and one that was overtaken by it, may have something left to do that must not matter. */
   async #letGo(instance: Instance): Promise<undefined> {
     await this.#takeOver;
-    await this.#until(() => instance.engine.running === 0, "an instance still runs the operation after its end");
+    await this.#until(() => instance.engine.running === 0 || instance.ports.isFrozen, "an instance still runs the operation after its end");
     return undefined;
   }
 

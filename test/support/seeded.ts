@@ -22,9 +22,7 @@ export function pick<T>(random: RandomNumbers, from: readonly T[]): T {
   return one;
 }
 
-/** The seed of `DV_SEED`, or one of the clock; printed, so that a failure can be replayed. */
-export function printedSeed(): number {
-  const seed = Number(process.env["DV_SEED"] ?? Date.now() % 1_000_000);
-  console.info(`seed ${seed}`);
-  return seed;
+/** The seed of `DV_SEED`, or one of the clock; the test prints it, so that a failure can be replayed. */
+export function chosenSeed(): number {
+  return Number(process.env["DV_SEED"] ?? Date.now() % 1_000_000);
 }

@@ -84,9 +84,11 @@ export function createClient(options: ClientOptions): Client {
   };
 }
 
-function mayPass(error: unknown, { repeats }: ApiRequest): boolean {
+function mayPass(error: unknown, { repeats, method }: ApiRequest): boolean {
   if (!(error instanceof DvError)) return false;
-  if (repeats && error.details?.["local"] === true) return true;
+  // A server that answers so may have just lost its bus. One that says nothing costs the whole limit, so reads do not ask it again.
+  const heard = error.kind === "timeout" && error.details?.["local"] !== true;
+  if (heard ? (repeats ?? method === "GET") : repeats && error.details?.["local"] === true) return true;
   return error.kind === "busy" ? SHORT_BUSY.has(error.code) : isTransient(error);
 }
 

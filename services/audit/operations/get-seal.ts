@@ -5,6 +5,7 @@ import type { Output } from "@debvisor/proto-events/kit";
 import { WANTED_WITNESSES } from "../model/witness-choice.ts";
 import type { Alarms } from "../reconcilers/alarms.ts";
 import type { Archive } from "../reconcilers/archive.ts";
+import type { Fullness } from "../reconcilers/fullness.ts";
 import type { JournalCopy } from "../reconcilers/journal-copy.ts";
 import type { ReadRecorder } from "../reconcilers/read-recorder.ts";
 import type { Seals } from "../reconcilers/seals.ts";
@@ -19,6 +20,7 @@ export interface GetSealDeps {
   readonly reads: ReadRecorder;
   readonly copy: JournalCopy | undefined;
   readonly archive: Archive;
+  readonly fullness: Fullness;
 }
 
 export function getSealHandler(deps: GetSealDeps) {
@@ -37,8 +39,9 @@ export function getSealHandler(deps: GetSealDeps) {
   };
 }
 
-function notesOf({ trail, seals, alarms, witnesses, reads, copy, archive }: GetSealDeps): string[] {
+function notesOf({ trail, seals, alarms, witnesses, reads, copy, archive, fullness }: GetSealDeps): string[] {
   const notes: string[] = [];
+  if (fullness.note) notes.push(fullness.note);
   if (!trail.caughtUp) notes.push(`the trail is still being read: ${trail.size} records so far`);
   if (alarms.stopCause) notes.push("nothing is sealed until the alarm is resolved");
   const signed = seals.latest?.witnesses.length ?? WANTED_WITNESSES;

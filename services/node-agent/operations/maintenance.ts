@@ -210,23 +210,16 @@ function modeStep(
       target: params.target,
       before: from,
       after: to,
-      operation: context.submission.id,
-      fence: context.order.fence ?? 0,
+      order: context.order,
       eventId: randomBytes(16).toString("hex"),
     });
-    await publish(bus, eventId, from, to, context.submission.actor);
+    if (eventId !== null) await publish(bus, eventId, from, to, context.submission.actor);
     return { before: from, after: to };
   };
   return {
     timeoutMs: STEP_MS,
     do: (params, context) => change(params, context, params.before, afterOf(params, context)),
-    undo: async (params, context) => {
-      const after = afterOf(params, context);
-      const now = await store.get(params.target);
-      // It never got as far as the store, or is undone already.
-      if (same(now, params.before) && !same(now, after)) return null;
-      return await change(params, context, after, params.before);
-    },
+    undo: (params, context) => change(params, context, afterOf(params, context), params.before),
     inspect: async (params, context) => {
       const now = await store.get(params.target);
       if (same(now, afterOf(params, context))) return "after";

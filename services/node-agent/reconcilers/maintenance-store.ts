@@ -4,15 +4,23 @@
  * cluster. An entry is never deleted: its fence is what keeps an operation that was overtaken from writing late.
  */
 import { CLUSTER, Maintenance } from "@debvisor/proto-events/maintenance";
-import type { Bucket, Bus, Closable } from "@debvisor/shared/bus/bus";
-import { DvError } from "@debvisor/shared/errors";
+import type { Bucket, Bus, Closable, Order } from "@debvisor/shared/bus/bus";
+import { DvError, toDvError } from "@debvisor/shared/errors";
 import { z } from "zod";
 
-/** An entry of the bucket. `eventId`: made once for each change, so that its event is stored once. */
+/**
+ * An entry of the bucket. `eventId`: made once for each change, so that its event is stored once; null when there is nothing to
+ * tell. `undone`: the operation that wrote it last has undone its step, and an order of it that comes late does nothing.
+ */
 export const MaintenanceEntry = z.object({
   fence: z.number().int().nonnegative(),
   operation: z.string().describe("The operation that wrote it last."),
-  eventId: z.string().regex(/^[0-9a-f]{32}$/),
+  epoch: z.number().int().nonnegative().default(0).describe("Epoch of that operation's owner."),
+  undone: z.boolean().default(false),
+  eventId: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .nullable(),
   maintenance: Maintenance.nullable(),
 });
 export type MaintenanceEntry = z.output<typeof MaintenanceEntry>;
@@ -20,13 +28,15 @@ export type MaintenanceEntry = z.output<typeof MaintenanceEntry>;
 /** More targets than this are looked up in the picture that the watch keeps, fewer in the bucket itself. */
 const MOST_READS = 20;
 
+/** Writes that another one came before, in one change; each of them is looked at anew. */
+const MOST_WRITES = 5;
+
 /** What a change brings about. */
 export interface MaintenanceChange {
   readonly target: string;
   readonly before: Maintenance | null;
   readonly after: Maintenance | null;
-  readonly operation: string;
-  readonly fence: number;
+  readonly order: Pick<Order, "operation" | "direction" | "epoch" | "fence">;
   readonly eventId: string;
 }
 
@@ -78,26 +88,26 @@ export class MaintenanceStore implements Closable {
   }
 
   /**
-   * Makes a change unless it is made already. @throws COMMAND_FENCED when a newer operation has been here, CONFLICT when the
-   * entry is neither as before nor as after, BUS_UNAVAILABLE
+   * Makes a change unless it is made already; answers the id of its event, null when nothing was different. An undo of what
+   * never happened leaves its mark all the same, so that it cannot happen later. @throws COMMAND_FENCED when a newer owner or
+   * operation has been here, or for a `do` that was undone; CONFLICT when the entry is neither as before nor as after;
+   * BUS_UNAVAILABLE
    */
-  async change({ target, before, after, operation, fence, eventId }: MaintenanceChange): Promise<{ eventId: string }> {
+  async change(change: MaintenanceChange): Promise<{ eventId: string | null }> {
     const bucket = this.#open();
-    const current = await bucket.get(target);
-    if (current && current.value.fence > fence)
-      throw new DvError(
-        "COMMAND_FENCED",
-        `Operation ${current.value.operation} has changed maintenance of ${target} since.`,
-      );
-    const now = current?.value.maintenance ?? null;
-    const mine = current?.value.operation === operation;
-    if (mine && same(now, after)) return { eventId: current.value.eventId };
-    if (!same(now, before))
-      throw new DvError("CONFLICT", `Maintenance of ${target} was changed meanwhile${now ? ` by ${now.holder}` : ""}.`);
-    const entry: MaintenanceEntry = { fence, operation, eventId, maintenance: after };
-    if (current) await bucket.update(target, entry, current.revision);
-    else await bucket.create(target, entry);
-    return { eventId };
+    const { target } = change;
+    for (let writes = 1; ; writes++) {
+      const current = await bucket.get(target);
+      const step = nextEntry(current?.value, change);
+      if ("made" in step) return { eventId: step.made };
+      try {
+        if (current) await bucket.update(target, step.entry, current.revision);
+        else await bucket.create(target, step.entry);
+        return { eventId: step.entry.eventId };
+      } catch (error) {
+        if (toDvError(error).code !== "CONFLICT" || writes === MOST_WRITES) throw error;
+      }
+    }
   }
 
   /** Ends maintenance that was over; false when it was changed meanwhile. @throws BUS_UNAVAILABLE */
@@ -113,6 +123,30 @@ export class MaintenanceStore implements Closable {
     if (!this.#bucket) throw new DvError("UNAVAILABLE", "Maintenance cannot be read yet.");
     return this.#bucket;
   }
+}
+
+/** What has to be written for a change, or the event of what is written already. @throws COMMAND_FENCED, CONFLICT */
+function nextEntry(
+  current: MaintenanceEntry | undefined,
+  { target, before, after, order, eventId }: MaintenanceChange,
+): { readonly entry: MaintenanceEntry } | { readonly made: string | null } {
+  const { operation, direction, epoch } = order;
+  const fence = order.fence ?? 0;
+  const isOwn = current?.operation === operation;
+  const undoes = direction === "undo";
+  if (current && current.fence > fence)
+    throw new DvError("COMMAND_FENCED", `Operation ${current.operation} has changed maintenance of ${target} since.`);
+  if (current && isOwn && current.epoch > epoch)
+    throw new DvError("COMMAND_FENCED", `Epoch ${epoch} of ${operation} is over; ${target} has seen ${current.epoch}.`);
+  if (isOwn && current?.undone && !undoes)
+    throw new DvError("COMMAND_FENCED", `${operation} was undone; it is not done again.`);
+  const now = current?.maintenance ?? null;
+  if (isOwn && same(now, after) && current?.undone === undoes) return { made: current.eventId };
+  const base = { fence, operation, epoch, undone: undoes };
+  if (undoes && same(now, after) && !same(now, before)) return { entry: { ...base, eventId: null, maintenance: now } };
+  if (!same(now, before))
+    throw new DvError("CONFLICT", `Maintenance of ${target} was changed meanwhile${now ? ` by ${now.holder}` : ""}.`);
+  return { entry: { ...base, eventId, maintenance: after } };
 }
 
 /** Equal in what matters; the same operation writes the same. */

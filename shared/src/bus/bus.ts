@@ -121,6 +121,15 @@ export interface JournalEntry {
   readonly text: string;
 }
 
+/** How far a journal reaches, and how full it is. */
+export interface JournalRange {
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly bytes: number;
+  /** Bytes at which it takes no more. */
+  readonly maxBytes: number;
+}
+
 /**
  * An append-only stream with one subject for each key. Appends are guarded by the last sequence of the key (0: none yet), so
  * that of two writers one learns that it is not alone.
@@ -145,8 +154,8 @@ export interface Journal {
     /** Called when a reader stands, with the number of records that it has yet to deliver. */
     readonly onStand?: (pending: number) => void;
   }): Promise<Closable>;
-  /** First and last sequence; `firstSeq` is `lastSeq + 1` when it is empty. @throws BUS_UNAVAILABLE */
-  range(): Promise<{ readonly firstSeq: number; readonly lastSeq: number }>;
+  /** First and last sequence, and its size; `firstSeq` is `lastSeq + 1` when it is empty. @throws BUS_UNAVAILABLE */
+  range(): Promise<JournalRange>;
 }
 
 /** A telemetry message as received. */

@@ -121,8 +121,9 @@ class StreamJournal implements Journal {
 
   range: Journal["range"] = () =>
     this.#try(`the state of ${this.#options.stream}`, async () => {
-      const { state } = await (await this.#open()).streams.info(this.#options.stream);
-      return { firstSeq: state.messages === 0 ? state.last_seq + 1 : state.first_seq, lastSeq: state.last_seq };
+      const { state, config } = await (await this.#open()).streams.info(this.#options.stream);
+      const firstSeq = state.messages === 0 ? state.last_seq + 1 : state.first_seq;
+      return { firstSeq, lastSeq: state.last_seq, bytes: state.bytes, maxBytes: config.max_bytes };
     });
 
   /** The record that followed the expected one; of the open stream, the last one. */

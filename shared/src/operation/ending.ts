@@ -13,8 +13,8 @@ export function wholeIsUndone(folded: Folded): boolean {
   return folded.created.plan.targets.length <= 1 || groupsOf(folded).every(({ target }) => target === null);
 }
 
-/** How each target stands. */
-export function outcomesOf(folded: Folded): TargetOutcome[] {
+/** How each target stands. Once it has ended, what was not begun was skipped. */
+export function outcomesOf(folded: Folded, hasEnded = folded.endedAt !== null): TargetOutcome[] {
   return folded.created.plan.targets.map(({ id, name, state }) => {
     const fixed = state === "change" ? undefined : state;
     const statuses = folded.created.steps
@@ -22,7 +22,7 @@ export function outcomesOf(folded: Folded): TargetOutcome[] {
       .map((step) => folded.steps.get(step.id))
       .filter((status) => status !== undefined);
     const error = statuses.find((status) => status.error !== null && status.state !== "done")?.error ?? null;
-    return { id, name, status: fixed ?? statusOf(statuses, error, folded.endedAt !== null), error };
+    return { id, name, status: fixed ?? statusOf(statuses, error, hasEnded), error };
   });
 }
 
@@ -50,7 +50,7 @@ export function endOf(folded: Folded): { readonly state: OperationState; readonl
     const undone = folded.endAfterUndo === "rolled-back" && remains(folded) ? "failed" : folded.endAfterUndo;
     return { state: undone, error: folded.error };
   }
-  const outcomes = outcomesOf(folded);
+  const outcomes = outcomesOf(folded, true);
   const bad = outcomes.filter(({ status }) => !["ok", "unchanged"].includes(status));
   const skippedOnPurpose = folded.created.plan.targets.filter(({ state }) => state === "skipped").length;
   if (bad.length - skippedOnPurpose <= 0 && bad.every(({ status }) => status === "skipped")) {

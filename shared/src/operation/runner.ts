@@ -320,8 +320,10 @@ export class Runner implements RunnerView {
     await this.#end("failed", error.toWire(), true);
   }
 
+  /** An undo that has failed is not begun again on the way forward; in the end the operation is stuck. */
   #mustUndo(group: Group): boolean {
-    return groupState(this.#state, group) === "failed" && group.steps.some((id) => this.#needsUndo(id));
+    const isStuck = group.steps.some((id) => this.#state.steps.get(id)?.state === "undo-failed");
+    return !isStuck && groupState(this.#state, group) === "failed" && group.steps.some((id) => this.#needsUndo(id));
   }
 
   #needsUndo(id: string): boolean {

@@ -40,21 +40,25 @@ export function groupState(folded: Folded, group: Group): GroupState {
   return states.some((state) => state !== "pending") ? "running" : "pending";
 }
 
-/** Groups that may begin now, besides those in `busy`. Empty with nothing busy: the way forward has ended. */
+/**
+ * Groups that may be worked on now, besides those in `busy`. Empty with nothing busy: the way forward has ended. What an owner
+ * before this one has begun goes first, and goes on whatever has failed meanwhile: nothing is left half done.
+ */
 export function nextGroups(folded: Folded, options: OperationOptions, busy: ReadonlySet<string>): readonly Group[] {
   const groups = groupsOf(folded);
   const states = new Map(groups.map((group) => [group.key, groupState(folded, group)]));
   // Targets that were away when the plan was made do not count: whoever selects many knows that some are.
   const failed = [...states.values()].filter((state) => state === "failed").length;
-  if (failed >= options.stopAfter) return [];
   const alone = (group: Group) => group.target === null;
   const most = groups.filter((group) => !alone(group)).length > 1 ? options.concurrency : 1;
-  const open = groups.filter(({ key }) => ["pending", "running"].includes(states.get(key) ?? "") && !busy.has(key));
+  const idle = (wanted: GroupState) => groups.filter(({ key }) => states.get(key) === wanted && !busy.has(key));
+  const begun = new Set(idle("running"));
+  const fresh = failed >= options.stopAfter ? [] : idle("pending");
   const chosen: Group[] = [];
-  for (const group of open) {
+  for (const group of [...begun, ...fresh]) {
     const running = busy.size + chosen.length;
     const blocked = alone(group) ? running > 0 : running >= most;
-    if (blocked || !mayBegin(groups, group, states, options)) break;
+    if (blocked || !(begun.has(group) || mayBegin(groups, group, states, options))) break;
     chosen.push(group);
     if (alone(group)) break;
   }

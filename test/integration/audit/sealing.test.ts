@@ -69,7 +69,7 @@ test("records are sealed with two witnesses, proved, and verified elsewhere", { 
   const [a, b, bus] = [await scribe(cluster), await scribe(cluster), await asker(cluster)];
   for (let n = 0; n < 60; n++) await (n % 2 ? a : b).write({ targets: [`node-${n}`] });
 
-  const { sealed, alarms } = await sealedAll(bus, 2);
+  const { sealed, alarms } = await sealedAll(bus, 2, 20_000, 62);
   expect(alarms).toEqual([]);
   expect(new Set(sealed?.witnesses.map(({ witness }) => witness)).size).toBe(2);
   await waitFor(

@@ -3,7 +3,9 @@
  * The gateway in the audit trail: a change is announced before anybody is asked and concluded after, whatever comes of it; without
  * the trail nothing is forwarded; what was refused is recorded as well. The records are read back from the real stream.
  */
+
 import type { AuditRecord } from "@debvisor/proto-events/audit";
+import { wireName } from "@debvisor/proto-events/kit";
 import { allOperations } from "@debvisor/proto-events/registry";
 import type { Problem } from "@debvisor/proto-events/replies";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
@@ -104,7 +106,7 @@ describe("a change", () => {
       actor: rig.keys.admin.id,
       user: "ines (sudo by root)",
       source: "127.0.0.1",
-      action: "operation.pauseOperation",
+      action: "operation.pause-operation",
       targets: ["op-k3x7w2mqabcde"],
       args: { reason: "disk full", revision: 7 },
       reason: "disk full",
@@ -262,7 +264,7 @@ describe("every route that changes something", () => {
       expect(await recorded(keyless.headers.get("x-request-id"), 1)).toEqual([
         "refusal refused IDEMPOTENCY_KEY_MISSING",
       ]);
-      expect((await trail(denied.requestId))[0]).toMatchObject({ action: name, actor: rig.keys.viewer.id });
+      expect((await trail(denied.requestId))[0]).toMatchObject({ action: wired(name), actor: rig.keys.viewer.id });
     },
   );
 
@@ -346,3 +348,9 @@ describe("a refusal", () => {
     expect((await trail(undefined, fresh)).filter(({ kind }) => kind === "refusal").length + (await lost())).toBe(200);
   });
 });
+
+/** `operation.pauseOperation` → `operation.pause-operation`, as the trail names it. */
+function wired(name: string): string {
+  const [service = "", operation = ""] = name.split(".");
+  return `${service}.${wireName(operation)}`;
+}

@@ -6,6 +6,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { discoveryContract, Node } from "@debvisor/proto-events/discovery";
+import { contract } from "@debvisor/proto-events/kit";
+import { maintenanceContract } from "@debvisor/proto-events/maintenance";
 import { type Metrics, nodeAgentContract } from "@debvisor/proto-events/node-agent";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
@@ -190,6 +192,11 @@ export async function startPeers(
     if (!node) throw new DvError("NODE_NOT_FOUND", `No node is called ${ref}.`);
     return node;
   };
+  // Nothing is in maintenance. Tests of durable operations have a stand-in of their own for the rest of this contract.
+  const { getMaintenance } = maintenanceContract.operations;
+  const asked = contract({ ...maintenanceContract, operations: { getMaintenance }, events: {} });
+  const maintenance = await cluster.connectCore("node-agent");
+  await maintenance.serve(asked, "core", { getMaintenance: () => ({ items: [] }) });
   await discovery.serve(discoveryContract, "core", {
     listNodes: () => ({ items: records, nextCursor: null }),
     getNode: ({ node }: { node: string }) => find(node),

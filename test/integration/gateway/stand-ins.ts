@@ -96,8 +96,8 @@ export async function startEngine(cluster: BusCluster): Promise<Engine> {
   const served = await Promise.all([
     ...[hostContract, maintenanceContract].map((contract) =>
       serve(bus, contract, async (name, input, context) => {
-        await listen(`${contract.service}.${name}`, input, context);
         if (name === "getMaintenance") return { items: [] };
+        await listen(`${contract.service}.${name}`, input, context);
         return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
       }),
     ),
