@@ -247,7 +247,7 @@ export const SPECIFIC_ERROR_CODES = {
   COMMAND_FENCED: {
     kind: "conflict",
     summary: "A newer owner of the operation, or a newer operation on the same resource, has taken over.",
-    remedy: "Nothing; the newer owner finishes the work.",
+    remedy: "A newer owner finishes the work. After the bus was restored from a backup, submit the operation again.",
   },
   STEP_FAILED: {
     kind: "operation-failed",

@@ -7,6 +7,7 @@ import { chosenSeed } from "../support/seeded.ts";
 
 /** A folder in which everything stays for a look afterwards. */
 const KEPT = process.env["DV_DEMO_DIR"];
+const REST_MS = Number(process.env["DV_DEMO_REST_MS"] ?? 6_000);
 const RUN_MS = Number(process.env["DV_DEMO_MS"] ?? 20_000);
 
 test("what the commands of the demo say is true, and nothing is left behind, while services are killed at random", async () => {
@@ -14,7 +15,7 @@ test("what the commands of the demo say is true, and nothing is left behind, whi
   console.info(`seed ${seed}`);
   await using lab = await startLocalCluster({ flags: ["--processes"], ...(KEPT ? { dataDir: KEPT } : {}) });
 
-  const { problems, summary } = await runDemo(lab, { seed, forMs: RUN_MS });
+  const { problems, summary } = await runDemo(lab, { seed, forMs: RUN_MS, storeRestMs: REST_MS });
 
   console.info(summary);
   expect(problems).toEqual([]);

@@ -107,7 +107,7 @@ describe("maintenance by somebody else", () => {
 
     expect([refused.code, elsewhere.code, own.code, ended.code, free.code], refused.stderr).toEqual([5, 0, 0, 0, 0]);
     expect(refused.stderr).toContain("IN_MAINTENANCE");
-    expect(refused.stderr).toMatch(/operator/);
+    expect(refused.stderr).toMatch(/by (operator|root)/);
     expect(refused.stderr).toMatch(/disk swap/);
     expect(refused.stderr).toMatch(/since .*20\d\d-/);
     expect(refused.stderr).toMatch(/dvctl maintenance disable node-2/);
@@ -182,7 +182,7 @@ describe("over HTTP", () => {
 
     expect(repeat.status).toBe(202);
     expect(await repeat.json()).toMatchObject({ id: first.id });
-    expect([another.status, await another.json()]).toMatchObject([422, { code: "IDEMPOTENCY_KEY_REUSED" }]);
+    expect([another.status, await another.json()]).toMatchObject([409, { code: "IDEMPOTENCY_KEY_REUSED" }]);
     expect(list.items.filter(({ id }) => id === first.id).length).toBe(1);
   });
 

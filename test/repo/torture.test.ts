@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every durable operation is tortured (RULES.md 25), and nothing is tortured that is none. */
-import { wireName } from "@debvisor/proto-events/kit";
 import { allOperations } from "@debvisor/proto-events/registry";
 import { expect, it } from "vitest";
 import { TORTURED } from "../support/operation-torture-worlds.ts";
@@ -9,5 +8,5 @@ it("every durable operation of the contracts has a world in test/support/operati
   const durable = allOperations().filter(({ spec }) => spec.durable);
 
   expect(durable.length).toBeGreaterThan(0);
-  expect([...TORTURED].sort()).toEqual(durable.map(({ service, name }) => `${service}.${wireName(name)}`).sort());
+  expect([...TORTURED].sort()).toEqual(durable.map(({ service, wire }) => `${service}.${wire}`).sort());
 });

@@ -3,14 +3,15 @@
 import { expect, test } from "vitest";
 import { runKills, type Victim } from "../support/kill-run.ts";
 import { startLocalCluster } from "../support/local-cluster.ts";
+import { chosenSeed, randomNumbers } from "../support/seeded.ts";
 
 const KILLS = 50;
 const PARTS = ["nats-server", "gateway", "discovery", "node-agent"];
 
 test("fifty kills: no event is missed or seen twice, every acknowledged write is there once", async () => {
-  const seed = Number(process.env["DV_SEED"] ?? Date.now() % 1_000_000);
+  const seed = chosenSeed();
   console.info(`seed ${seed}`);
-  const random = numbers(seed);
+  const random = randomNumbers(seed);
   const victims = Array.from(
     { length: KILLS },
     (): Victim => ({ node: `node-${1 + random(3)}`, part: PARTS[random(PARTS.length)] ?? "gateway" }),
@@ -26,14 +27,3 @@ test("fifty kills: no event is missed or seen twice, every acknowledged write is
     `slowest recovery ${Math.max(...recoveryMs)} ms; ${followed.length} events, ${acknowledged.length} writes`,
   );
 });
-
-/** Mulberry32: small, and the same on every machine. */
-function numbers(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}

@@ -6,8 +6,6 @@ import { pick, type RandomNumbers } from "./seeded.ts";
 
 const NATS = "nats-server";
 const NODE = "node";
-/** Time that a server gets to start and to catch up before the next one is killed. */
-const STORE_REST_MS = 6_000;
 
 /** What was ended. */
 export interface Kill {
@@ -31,7 +29,11 @@ export class Chaos {
   #running = true;
   #storeKilledMs = 0;
 
-  constructor(lab: LocalCluster, watch: RestartWatch, random: RandomNumbers) {
+  readonly #storeRestMs: number;
+
+  /** `storeRestMs`: time that a server gets to start and to catch up before the next one is killed. */
+  constructor(lab: LocalCluster, watch: RestartWatch, random: RandomNumbers, storeRestMs = 6_000) {
+    this.#storeRestMs = storeRestMs;
     this.#lab = lab;
     this.#watch = watch;
     this.#random = random;
@@ -59,7 +61,7 @@ export class Chaos {
   /** One server at a time loses its store: two of three would be a loss of the majority, which is another test. */
   get #storesRest(): boolean {
     const reboots = [...this.spared].some((part) => part.endsWith(`/${NODE}`));
-    return !reboots && Date.now() - this.#storeKilledMs > STORE_REST_MS;
+    return !reboots && Date.now() - this.#storeKilledMs > this.#storeRestMs;
   }
 
   async #one(): Promise<void> {

@@ -99,10 +99,10 @@ export class FileLane {
       this.#leave();
       return;
     }
-    const { id, state } = JSON.parse(result.stdout) as { id: string; state: string };
+    const { id, state, changed } = JSON.parse(result.stdout) as { id: string; state: string; changed: boolean };
     if (state !== "succeeded") this.#demo.wrong(`exit code 0 with state ${state}`, result);
     this.#expect(Object.fromEntries(names.map((name) => [name, wanted])), result);
-    this.#last = { id, before };
+    this.#last = changed ? { id, before } : undefined;
   }
 
   #expect(wanted: Contents, about: CommandResult & { readonly text: string }): void {
@@ -177,7 +177,7 @@ export class FileLane {
     const waits = this.#random(2) === 0;
     const flags = waits ? ["--wait=40s"] : [];
     const result = await this.#demo.run(CHANGE, [...second.args, ...flags, "--confirm", "--format", "json"]);
-    await this.#demo.run([0, 5], ["operations", "why", id]);
+    await this.#demo.run([0, 4], ["operations", "why", id]);
     const end = await this.#demo.run(CHANGE, ["operations", "wait", id, "--format", "json"]);
     if (stateOf(end) === undefined || result.code === 4) return this.#leave();
     if (result.code === 0) this.#expect(Object.fromEntries(names.map((name) => [name, second.wanted])), result);

@@ -19,6 +19,7 @@ import type { Follower } from "./kill-run.ts";
 const Page = page(OperationSummary);
 const END_MS = 90_000;
 const ADOPT_MS = 15_000;
+const REFUSED = /\((PLAN_STALE|LOCK_HELD|CHECK_FAILED|IN_MAINTENANCE|BLAST_RADIUS_EXCEEDED|BUDGET_SPENT)\)/;
 const KEPT = new Set(["/etc/motd"]);
 
 /** An operation of the run with what was asked for. */
@@ -42,6 +43,7 @@ export async function judge({ demo, chaos, owners, follower }: Judged): Promise<
   const endedMs = Math.round(performance.now() - startedAt);
   await noLocks(demo);
   checkFiles(demo, operations);
+  checkRefusals(demo, operations);
   await checkMaintenance(demo, operations);
   await checkServices(demo);
   await checkEvents(demo, follower, operations);
@@ -144,6 +146,17 @@ function checkFiles(demo: Demo, operations: readonly Ended[]): void {
   for (const [name, root] of demo.roots)
     for (const problem of litterBelow(root, (file) => files.has(file) || KEPT.has(file)))
       demo.wrong(`${name}: ${problem}`);
+}
+
+/** A command that was refused has begun nothing. */
+function checkRefusals(demo: Demo, operations: readonly Ended[]): void {
+  for (const command of demo.commands.filter(({ code, stderr }) => code !== 0 && REFUSED.test(stderr))) {
+    const begun = operations.find(
+      ({ operation, attempt }) =>
+        attempt !== undefined && command.text.includes(`--reason ${attempt.tag} `) && operation.state !== "refused",
+    );
+    if (begun) demo.wrong(`refused, and yet ${begun.operation.id} is ${begun.operation.state}`, command);
+  }
 }
 
 function keptOn({ state, targets }: Operation, name: string): boolean {

@@ -44,6 +44,8 @@ export interface DemoResult {
 export interface DemoOptions {
   readonly seed: number;
   readonly forMs: number;
+  /** Time between two kills of servers; 0 loses the majority now and then. */
+  readonly storeRestMs?: number;
 }
 
 /** What the lanes and the oracle share. */
@@ -120,7 +122,7 @@ export async function runDemo(lab: LocalCluster, options: DemoOptions): Promise<
   const watch = new RestartWatch(lab, nodes);
   const owners = new OwnerWatch(demo);
   const follower = new Follower(lab);
-  const chaos = new Chaos(lab, watch, randomNumbers(options.seed));
+  const chaos = new Chaos(lab, watch, randomNumbers(options.seed), options.storeRestMs);
   try {
     const lanes = [
       new FileLane(demo, "one", randomNumbers(options.seed + 1)),

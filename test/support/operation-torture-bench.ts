@@ -4,16 +4,16 @@
  * at any call. What an instance connects with is shared by the instances that follow it, so that thousands of them are cheap.
  */
 import type { AuditRecord } from "@debvisor/proto-events/audit";
-import { openEmitter } from "@debvisor/shared/audit/emitter";
 import type { AuditEmitter } from "@debvisor/shared/audit/emitter";
+import { openEmitter } from "@debvisor/shared/audit/emitter";
 import type { Closable, Journal, JournalEntry, RequestContext } from "@debvisor/shared/bus/bus";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
-import type { ControlVerb } from "@debvisor/shared/operation/log-record";
 import type { Definition, TargetNode } from "@debvisor/shared/operation/definition";
 import { type Engine, startEngine } from "@debvisor/shared/operation/engine";
 import type { Folded } from "@debvisor/shared/operation/fold";
 import { type LockTable, openLockTable } from "@debvisor/shared/operation/lock-table";
+import type { ControlVerb } from "@debvisor/shared/operation/log-record";
 import { foldEntries } from "@debvisor/shared/operation/operation-log";
 import type { Patience } from "@debvisor/shared/operation/step-runner";
 import { nodeAgentDefinitions } from "../../services/node-agent/core.ts";
@@ -21,8 +21,8 @@ import { maintenanceGate } from "../../services/node-agent/operations/maintenanc
 import { MaintenanceStore } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import { type BusCluster, randomNodeId } from "./bus-cluster.ts";
 import { type Around, withAround } from "./operation-torture-around.ts";
-import { type Hook, Ports, portAudit, portBus, portJournal, portLocks, uncounted } from "./operation-torture-ports.ts";
 import type { TortureNode } from "./operation-torture-node.ts";
+import { type Hook, Ports, portAudit, portBus, portJournal, portLocks, uncounted } from "./operation-torture-ports.ts";
 import { waitFor } from "./wait-for.ts";
 
 /** Instances that can live at the same time. */
@@ -44,6 +44,10 @@ export interface InstanceOptions {
   readonly hook?: Hook;
   readonly around?: Around;
   readonly patience?: Patience;
+  /** Longest time of an attempt in milliseconds, instead of the definition's. */
+  readonly timeoutMs?: number | undefined;
+  /** Owners that it takes for dead. Default: none. */
+  readonly isGone?: (owner: string) => boolean;
 }
 
 /** An engine that can be killed at any call. */
@@ -120,14 +124,22 @@ export class TortureBench {
   }
 
   /** Starts an engine. */
-  async instance({ id, slot, hook, around, patience = TORTURE_PATIENCE }: InstanceOptions): Promise<Instance> {
+  async instance({
+    id,
+    slot,
+    hook,
+    around,
+    patience = TORTURE_PATIENCE,
+    timeoutMs,
+    isGone,
+  }: InstanceOptions): Promise<Instance> {
     const { bus, audit, locks } = this.#slot(slot);
     const ports = new Ports(hook);
     const gated = portBus(bus, ports);
     const store = new MaintenanceStore();
     await store.start(gated);
     const definitions = nodeAgentDefinitions({ store, bus: gated, actions: [] }).map((definition) =>
-      around ? withAround(definition, around) : definition,
+      around ? withAround(definition, around, timeoutMs) : definition,
     );
     const engine = await startEngine({
       service: "node-agent",
@@ -142,7 +154,7 @@ export class TortureBench {
       patience,
       journal: portJournal(bus.journal("DV_OPS"), ports, (options) => this.#follow(id, options)),
       locks: () => Promise.resolve(portLocks(locks, ports)),
-      owners: owner(),
+      owners: owner(isGone),
     });
     return {
       engine,
@@ -261,7 +273,7 @@ export class TortureBench {
 }
 
 /** Nobody is gone until the test says so, by adopting. */
-function owner() {
+function owner(isGone: (owner: string) => boolean = () => false) {
   const none = () => Promise.resolve();
-  return { self: `engine-${randomNodeId()}`, waitsFor: undefined, start: none, stop: none, isGone: () => false };
+  return { self: `engine-${randomNodeId()}`, waitsFor: undefined, start: none, stop: none, isGone };
 }

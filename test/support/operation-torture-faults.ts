@@ -3,15 +3,10 @@
 import { DvError } from "@debvisor/shared/errors";
 import type { StepContext } from "@debvisor/shared/operation/definition";
 import type { Drive, Fault, Scene } from "./operation-torture.ts";
-import type { Around, StepCall } from "./operation-torture-around.ts";
+import { type Around, failed, type StepCall } from "./operation-torture-around.ts";
 import type { Hook, When } from "./operation-torture-ports.ts";
 
 const MOMENTS: readonly When[] = ["before", "after"];
-
-/** What a step throws that failed. */
-export function failed(when: string): DvError {
-  return new DvError("TOOL_FAILED", `The test lets it fail ${when}.`);
-}
 
 function freezeAt(k: number, when: When): Hook {
   return (call, ports) => {
@@ -44,7 +39,10 @@ export function doubleCrashes(drive: Drive, calls: number, moments: readonly Whe
 function endsOf(drive: Drive): Pick<Fault, "ends"> {
   if (drive === "apply") return { ends: ["succeeded"] };
   // What was asked for when its end had come already, or before anybody heard of it, is not answered.
-  return { ends: drive === "fail" ? ["rolled-back", "failed"] : drive === "cancel" ? ["cancelled"] : ["rolled-back", "succeeded"] };
+  return {
+    ends:
+      drive === "fail" ? ["rolled-back", "failed"] : drive === "cancel" ? ["cancelled"] : ["rolled-back", "succeeded"],
+  };
 }
 
 function everyCall(calls: number, moments: readonly When[]): [number, When][] {
@@ -160,7 +158,8 @@ export function lostAndDoubled(drive: Drive, calls: number): Fault[] {
       let n = 0;
       return [
         ({ port, when }) => {
-          if (port === "bus.command" && when === "after" && hits(++n)) throw new DvError("TIMEOUT", "The answer was lost.");
+          if (port === "bus.command" && when === "after" && hits(++n))
+            throw new DvError("TIMEOUT", "The answer was lost.");
         },
       ];
     },
@@ -172,7 +171,10 @@ export function lostAndDoubled(drive: Drive, calls: number): Fault[] {
     hooks: () => [
       (call) => {
         if (call.k !== k || call.when !== "after") return;
-        throw new DvError(call.port.startsWith("audit") ? "AUDIT_UNAVAILABLE" : "BUS_UNAVAILABLE", "The answer was lost.");
+        throw new DvError(
+          call.port.startsWith("audit") ? "AUDIT_UNAVAILABLE" : "BUS_UNAVAILABLE",
+          "The answer was lost.",
+        );
       },
     ],
   });
@@ -181,6 +183,56 @@ export function lostAndDoubled(drive: Drive, calls: number): Fault[] {
     lost("first three", (n) => n <= 3),
     ...Array.from({ length: calls }, (_, i) => lostAt(i + 1)),
   ];
+}
+
+/** kill -9 of the message bus at the n-th append to the log. */
+export function brokerKills(drive: Drive, appends: readonly number[], moments: readonly When[] = MOMENTS): Fault[] {
+  return appends.flatMap((n) =>
+    moments.map((when): Fault => {
+      let pid: number | undefined;
+      return {
+        group: `kill -9 of the bus, ${drive}`,
+        name: `broker/${drive}/${n}/${when}`,
+        drive,
+        ...endsOf(drive),
+        patience: { unreachableMs: 15_000, undoMs: 20_000 },
+        timeoutMs: 3_000,
+        hooks: ({ bench }): readonly Hook[] => {
+          let seen = 0;
+          return [
+            (call) => {
+              if (call.port !== "log.append" || call.when !== when || ++seen !== n) return;
+              const server = bench.cluster.server(0);
+              pid = server.pid;
+              server.kill();
+            },
+          ];
+        },
+        restore: ({ bench }) => bench.cluster.server(0).recovered(pid),
+      };
+    }),
+  );
+}
+
+/** kill -9 of the node part at the n-th commit of its ledger or change of a folder. */
+export function nodeKills(drive: Drive, points: readonly number[], moments: readonly When[] = MOMENTS): Fault[] {
+  return points.flatMap((at) =>
+    moments.map(
+      (when): Fault => ({
+        group: `kill -9 of the node part, ${drive}`,
+        name: `node/${drive}/${at}/${when}`,
+        drive,
+        ...endsOf(drive),
+        patience: { unreachableMs: 20_000, undoMs: 20_000 },
+        timeoutMs: 800,
+        prepare: ({ one }) => one.nodes[0]?.plan({ at, when }),
+        restore: async ({ one }) => {
+          await one.nodes[0]?.settled();
+          one.nodes[0]?.plan(undefined);
+        },
+      }),
+    ),
+  );
 }
 
 /** Every fault for an operation, or the selection of them that each run of the tests makes. */

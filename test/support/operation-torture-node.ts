@@ -3,8 +3,19 @@
  * A node for the torture of operations: the real node part with its ledger and folders, on a real bus. The world outside of it, a
  * supervisor of services that can restart the host, is a small one of the test that counts what it is told.
  */
+
+import { type ChildProcess, fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server } from "node:net";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -18,6 +29,7 @@ import { nodeAgentConfig } from "../../services/node-agent/config.ts";
 import { createHost } from "../../services/node-agent/host.ts";
 import { serveOrders } from "../../services/node-agent/node-orders.ts";
 import { type BusCluster, randomNodeId } from "./bus-cluster.ts";
+import type { Death, NodeProcessOptions } from "./operation-torture-node-process.ts";
 
 /** Time between being told to restart the host and the end of it, and until it is back, in milliseconds. */
 const DOWN_MS = 30;
@@ -59,8 +71,17 @@ export async function startNodePart(
   return await serveOrders({ node: identity, bus, clock: systemClock, log, host });
 }
 
-/** A node with one service. */
+export interface TortureNodeOptions {
+  readonly zone?: string | null;
+  readonly ownProcess?: boolean;
+}
+
+/** A node with one service. Its node part runs in this process, or in one of its own that can be killed. */
 export class TortureNode {
+  readonly #ownProcess: boolean;
+  #child: ChildProcess | undefined;
+  /** How often its process was killed. */
+  deaths = 0;
   readonly id = randomNodeId();
   readonly name: string;
   readonly zone: string | null;
@@ -79,8 +100,9 @@ export class TortureNode {
   #orders: Closable | undefined;
   #rebooting: Promise<void> | undefined;
 
-  constructor(cluster: BusCluster, name: string, zone: string | null = null) {
+  constructor(cluster: BusCluster, name: string, { zone = null, ownProcess = false }: TortureNodeOptions = {}) {
     this.#cluster = cluster;
+    this.#ownProcess = ownProcess;
     this.name = name;
     this.zone = zone;
     this.dir = mkdtempSync(path.join(cluster.dir, "node-"));
@@ -114,11 +136,19 @@ export class TortureNode {
   }
 
   async startPart(): Promise<void> {
+    if (this.#ownProcess) return await this.#startProcess();
     this.#bus = await this.#cluster.connectNode(this.id);
     this.#orders = await startNodePart(this.identity, this.#bus, this.#cluster.log);
   }
 
   async stopPart(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child) {
+      const exited = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await exited;
+    }
     await this.#orders?.stop();
     await this.#bus?.close();
     this.#orders = undefined;
@@ -128,6 +158,19 @@ export class TortureNode {
   /** Resolves when no restart of the host is under way. */
   async settled(): Promise<void> {
     await this.#rebooting;
+  }
+
+  /** Lets the process of the node part kill itself once, and counts its points anew. */
+  plan(death: Death | undefined): void {
+    rmSync(path.join(this.dir, "points"), { force: true });
+    if (death) writeFileSync(path.join(this.dir, "die"), JSON.stringify(death));
+    else rmSync(path.join(this.dir, "die"), { force: true });
+  }
+
+  /** Points that the process has passed since the plan. */
+  get points(): number {
+    const file = path.join(this.dir, "points");
+    return existsSync(file) ? statSync(file).size : 0;
   }
 
   /** Every file of a folder of the host, as far as anybody can tell from outside. Names of backups without their time. */
@@ -158,6 +201,27 @@ export class TortureNode {
     await this.stopPart();
     this.#supervisor?.close();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  async #startProcess(): Promise<void> {
+    const { id, name, dir } = this;
+    const { urls: servers, commandSigners, issuer } = this.#cluster;
+    const credential = await issuer.forNode(id);
+    const options: NodeProcessOptions = { id, name, dir, servers, credential, commandSigners };
+    const child = fork(path.join(import.meta.dirname, "operation-torture-node-process.ts"), [JSON.stringify(options)], {
+      stdio: "inherit",
+    });
+    this.#child = child;
+    child.once("exit", (code) => {
+      if (this.#child !== child) return;
+      if (code !== null) throw new Error(`the process of ${name} ended with ${code}`);
+      this.deaths++;
+      rmSync(path.join(dir, "die"), { force: true });
+      this.#rebooting ??= this.#startProcess().finally(() => {
+        this.#rebooting = undefined;
+      });
+    });
+    await new Promise((resolve) => child.once("message", resolve));
   }
 
   #obey(request: SupervisorRequest): SupervisorState {

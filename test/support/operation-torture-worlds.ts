@@ -10,8 +10,7 @@ import { CLUSTER, type Maintenance } from "@debvisor/proto-events/maintenance";
 import { newOperationId } from "@debvisor/shared/operation/submit";
 import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
-import type { LedgerRow } from "./operation-torture-node.ts";
-import { TortureNode } from "./operation-torture-node.ts";
+import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
 
 /** What is there, by node id or `cluster`; JSON that can be compared between cases. */
 export type Snapshot = Readonly<Record<string, unknown>>;
@@ -27,6 +26,8 @@ export interface TortureCase {
   /** Effects that cannot be undone, counted since the beginning of the case; undefined where undoing is possible. */
   effects?(): number;
   settled?(): Promise<void>;
+  /** The nodes that are given orders. */
+  readonly nodes: readonly TortureNode[];
 }
 
 /** How to torture one operation. */
@@ -52,11 +53,8 @@ let cases = 0;
 export function allWorlds(): readonly TortureWorld[] {
   return [
     fileWorld("put-file ×3", "host.put-file", 3),
-    fileWorld("put-file", "host.put-file", 1),
     fileWorld("remove-file ×3", "host.remove-file", 3),
-    fileWorld("remove-file", "host.remove-file", 1),
-    restartWorld(),
-    rebootWorld(),
+    ...hostWorlds({}),
     maintenanceWorld("enable", "node"),
     maintenanceWorld("disable", "node"),
     maintenanceWorld("enable", CLUSTER),
@@ -64,14 +62,24 @@ export function allWorlds(): readonly TortureWorld[] {
   ];
 }
 
+/** One world for each operation that gives orders to a node. */
+export function hostWorlds(options: TortureNodeOptions): readonly TortureWorld[] {
+  return [
+    fileWorld("put-file", "host.put-file", 1, options),
+    fileWorld("remove-file", "host.remove-file", 1, options),
+    restartWorld(options),
+    rebootWorld(options),
+  ];
+}
+
 /** Types of the operations that are tortured. */
 export const TORTURED: ReadonlySet<string> = new Set(allWorlds().map(({ type }) => type));
 
 /** Nodes of its own: a node that is being restarted would disturb others. */
-async function addNodes(bench: TortureBench, count: number): Promise<TortureNode[]> {
+async function addNodes(bench: TortureBench, count: number, options: TortureNodeOptions): Promise<TortureNode[]> {
   const nodes: TortureNode[] = [];
   for (let i = 0; i < count; i++) {
-    const node = new TortureNode(bench.cluster, `node-${bench.nodes.length + 1}`);
+    const node = new TortureNode(bench.cluster, `node-${bench.nodes.length + 1}`, options);
     bench.nodes.push(node);
     nodes.push(node);
     await node.start();
@@ -79,7 +87,7 @@ async function addNodes(bench: TortureBench, count: number): Promise<TortureNode
   return nodes;
 }
 
-function fileWorld(name: string, type: string, count: number): TortureWorld {
+function fileWorld(name: string, type: string, count: number, options: TortureNodeOptions = {}): TortureWorld {
   let nodes: TortureNode[] = [];
   return {
     name,
@@ -88,7 +96,7 @@ function fileWorld(name: string, type: string, count: number): TortureWorld {
     lane: name,
     shares: false,
     start: async (bench) => {
-      nodes = await addNodes(bench, count);
+      nodes = await addNodes(bench, count, options);
     },
     fresh: () => {
       const folder = `etc/case-${++cases}`;
@@ -106,6 +114,10 @@ function fileWorld(name: string, type: string, count: number): TortureWorld {
             ? { nodes: selection, to: file, contentBase64: NEW }
             : { nodes: selection, path: file },
         snapshot: () => Promise.resolve(Object.fromEntries(nodes.map((node) => [node.id, node.folder(folder)]))),
+        nodes,
+        settled: async () => {
+          for (const node of nodes) await node.settled();
+        },
         lastStep: `file-${nodes.at(-1)?.id}`,
         ledger: (operation: string) => nodes.flatMap((node) => node.ledger(operation)),
       });
@@ -113,7 +125,7 @@ function fileWorld(name: string, type: string, count: number): TortureWorld {
   };
 }
 
-function restartWorld(): TortureWorld {
+function restartWorld(options: TortureNodeOptions): TortureWorld {
   let node: TortureNode;
   return {
     name: "restart-service",
@@ -122,7 +134,7 @@ function restartWorld(): TortureWorld {
     lane: "restart-service",
     shares: true,
     start: async (bench) => {
-      [node] = (await addNodes(bench, 1)) as [TortureNode];
+      [node] = (await addNodes(bench, 1, options)) as [TortureNode];
     },
     fresh: () => {
       const from = node.restarts;
@@ -130,6 +142,8 @@ function restartWorld(): TortureWorld {
       return Promise.resolve({
         input: { node: node.name, unit: node.unit },
         snapshot: () => Promise.resolve({ [node.id]: `started anew ${count()} times` }),
+        nodes: [node],
+        settled: () => node.settled(),
         lastStep: "restart",
         ledger: (operation: string) => node.ledger(operation),
         effects: count,
@@ -138,7 +152,7 @@ function restartWorld(): TortureWorld {
   };
 }
 
-function rebootWorld(): TortureWorld {
+function rebootWorld(options: TortureNodeOptions): TortureWorld {
   let node: TortureNode;
   return {
     name: "reboot-nodes",
@@ -147,7 +161,7 @@ function rebootWorld(): TortureWorld {
     lane: "reboot-nodes",
     shares: true,
     start: async (bench) => {
-      [node] = (await addNodes(bench, 1)) as [TortureNode];
+      [node] = (await addNodes(bench, 1, options)) as [TortureNode];
     },
     fresh: async () => {
       await node.settled();
@@ -159,6 +173,7 @@ function rebootWorld(): TortureWorld {
           await node.settled();
           return { [node.id]: `started anew ${count()} times` };
         },
+        nodes: [node],
         lastStep: `reboot-${node.id}`,
         ledger: (operation: string) => node.ledger(operation),
         effects: count,
@@ -185,6 +200,7 @@ function maintenanceWorld(verb: "enable" | "disable", scope: "node" | typeof CLU
       return {
         input: verb === "enable" ? { ...where, reason: "torture", until: "2h" } : where,
         snapshot: async () => ({ [target]: await maintenanceOf(bench, target) }),
+        nodes: [],
         lastStep: "mode",
         ledger: () => [],
       };
@@ -219,5 +235,7 @@ async function putMaintenance(bench: TortureBench, target: string, name: string,
 async function maintenanceOf(bench: TortureBench, target: string): Promise<unknown> {
   const bucket = await bench.bus.bucket("dv_maintenance", MaintenanceEntry);
   const maintenance = (await bucket.get(target))?.value.maintenance;
-  return maintenance ? { holder: maintenance.holder, reason: maintenance.reason, ends: maintenance.until !== null } : null;
+  return maintenance
+    ? { holder: maintenance.holder, reason: maintenance.reason, ends: maintenance.until !== null }
+    : null;
 }

@@ -6,13 +6,12 @@
  */
 import type { OperationState } from "@debvisor/proto-events/durable";
 import type { Folded } from "@debvisor/shared/operation/fold";
-import { newOperationId } from "@debvisor/shared/operation/submit";
 import type { Patience } from "@debvisor/shared/operation/step-runner";
-import type { Around } from "./operation-torture-around.ts";
-import type { Instance, TortureBench } from "./operation-torture-bench.ts";
+import { newOperationId } from "@debvisor/shared/operation/submit";
+import { type Around, failed } from "./operation-torture-around.ts";
+import { type Instance, TORTURE_PATIENCE, type TortureBench } from "./operation-torture-bench.ts";
 import { type Finding, judge } from "./operation-torture-oracle.ts";
 import type { Hook } from "./operation-torture-ports.ts";
-import { TORTURE_PATIENCE } from "./operation-torture-bench.ts";
 import type { TortureCase, TortureWorld } from "./operation-torture-worlds.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -40,8 +39,13 @@ export interface Fault {
   readonly hooks?: (scene: Scene) => readonly Hook[];
   readonly around?: (scene: Scene) => Around;
   readonly patience?: Partial<Patience>;
+  /** Longest time of an attempt in milliseconds: an answer that cannot come is not waited for as long as in life. */
+  readonly timeoutMs?: number;
   /** It has to become stuck; then the cause is removed and somebody continues it. */
   readonly sticks?: boolean;
+  /** Before the operation is submitted, and after it has ended. */
+  readonly prepare?: (scene: Scene) => void;
+  readonly restore?: (scene: Scene) => Promise<void>;
   /** How it has to end when it began, so that nothing passes because nothing happened. */
   readonly ends?: readonly OperationState[];
 }
@@ -74,7 +78,9 @@ export async function runFault(
   const one = await world.fresh(bench);
   const before = await one.snapshot();
   const run = new Run(bench, world, fault, one);
+  fault.prepare?.(run.scene);
   const problem = await run.toEnd();
+  await fault.restore?.(run.scene);
   await one.settled?.();
   const folded = await bench.read(run.id);
   const now = await one.snapshot();
@@ -122,7 +128,7 @@ class Run {
   readonly #bench: TortureBench;
   readonly #world: TortureWorld;
   readonly #fault: Fault;
-  readonly #scene: Scene;
+  readonly scene: Scene;
   readonly #hooks: readonly Hook[];
   readonly #deadline = performance.now() + RUN_MS;
   readonly #instances: Instance[] = [];
@@ -133,8 +139,8 @@ class Run {
     this.#world = world;
     this.#fault = fault;
     const takeOver = () => (this.#takeOver ??= this.#byAnother());
-    this.#scene = { bench, id: this.id, one, healed: false, takeOver };
-    this.#hooks = fault.hooks?.(this.#scene) ?? [];
+    this.scene = { bench, id: this.id, one, healed: false, takeOver };
+    this.#hooks = fault.hooks?.(this.scene) ?? [];
   }
 
   get calls(): readonly string[] {
@@ -169,7 +175,7 @@ class Run {
   /** An undisturbed run, for a rollback afterwards. */
   async #apply(): Promise<void> {
     const instance = await this.#bench.instance({ id: this.id, slot: 2 });
-    await instance.submit(this.#world.type, this.#scene.one.input);
+    await instance.submit(this.#world.type, this.scene.one.input);
     await this.#until(() => this.#closed() >= 1, "the operation before the rollback did not end");
     await instance.stop();
   }
@@ -178,7 +184,7 @@ class Run {
     const who = { by: "tester", user: null, reason: "torture" };
     return this.#fault.drive === "rollback"
       ? engine.control(this.id, "rollback", who)
-      : submit(this.#world.type, this.#scene.one.input);
+      : submit(this.#world.type, this.scene.one.input);
   }
 
   /** Adopts; what fails because the bus is away is tried again, as the sweep of an engine does. */
@@ -199,6 +205,7 @@ class Run {
       slot: turn,
       around: this.#around(),
       patience: { ...TORTURE_PATIENCE, ...this.#fault.patience },
+      timeoutMs: this.#fault.timeoutMs,
       ...(hook ? { hook } : {}),
     });
     this.#instances.push(instance);
@@ -214,26 +221,28 @@ class Run {
     );
     const stuck = this.#stuck();
     const over = this.#until(() => this.#closed() >= rounds, "it was not closed in time").then(() => "over");
-    return await Promise.race([frozen, refused, over, ...(stuck ? [stuck] : [])]);
+    return await Promise.race([frozen, refused, over, stuck]);
   }
 
   /** When it has to stick: waits for that, heals, continues; then it is a run like others. */
-  #stuck(): Promise<string> | undefined {
-    if (!this.#fault.sticks || this.#scene.healed) return undefined;
-    return (async () => {
+  async #stuck(): Promise<string> {
+    if (this.#fault.sticks && !this.scene.healed) {
       await this.#until(() => this.#records().some(({ phase }) => phase === "stuck"), "it did not become stuck");
       const held = this.#bench.locks.list().some(({ operation }) => operation === this.id);
-      this.#scene.healed = true;
+      this.scene.healed = true;
       await this.#bench.ask(this.id, "continue");
       if (!held) return "it was stuck without its locks";
-      return await new Promise<never>(() => undefined);
-    })();
+    }
+    return await new Promise<never>(() => undefined);
   }
 
   /** The instance, and one that was overtaken by it, may have something left to do that must not matter. */
   async #letGo(instance: Instance): Promise<undefined> {
     await this.#takeOver;
-    await this.#until(() => instance.engine.running === 0 || instance.ports.isFrozen, "an instance still runs the operation after its end");
+    await this.#until(
+      () => instance.engine.running === 0 || instance.ports.isFrozen,
+      "an instance still runs the operation after its end",
+    );
     return undefined;
   }
 
@@ -249,8 +258,8 @@ class Run {
 
   #around(): Around {
     const { drive } = this.#fault;
-    const { one } = this.#scene;
-    const own = this.#fault.around?.(this.#scene);
+    const { one } = this.scene;
+    const own = this.#fault.around?.(this.scene);
     return async (call, real) => {
       const isLast = call.step === one.lastStep && call.direction === "do";
       if (call.direction === "undo") count(`${this.#world.name}/${call.kind}`);
@@ -297,10 +306,6 @@ function count(key: string): void {
   undoCalls.set(key, (undoCalls.get(key) ?? 0) + 1);
 }
 
-/** What a step throws that failed. */
-export { failed } from "./operation-torture-faults.ts";
-import { failed } from "./operation-torture-faults.ts";
-
 /** Runs a world against a list of faults, one after the other; `only` is a part of the name of a fault. */
 export async function torture(
   bench: TortureBench,
@@ -311,7 +316,9 @@ export async function torture(
   const results: RunResult[] = [];
   const ids: string[] = [];
   let after: readonly unknown[] | undefined;
-  const drives: readonly Drive[] = world.undoable ? ["apply", "fail", "cancel", "rollback"] : ["apply", "fail", "cancel"];
+  const drives: readonly Drive[] = world.undoable
+    ? ["apply", "fail", "cancel", "rollback"]
+    : ["apply", "fail", "cancel"];
   for (const drive of drives) {
     const result = await runFault(bench, world, { group: "none", name: "none", drive }, after);
     after ??= result.now;
@@ -323,7 +330,10 @@ export async function torture(
   for (const fault of faults(calls)) {
     if (only !== undefined && !`${world.name}/${fault.name}`.includes(only)) continue;
     const result = await runFault(bench, world, fault, after);
-    if (process.env["DV_TORTURE_TRACE"]) process.stderr.write(`${world.name}/${fault.name} ${result.state} ${result.finding} ${result.ms} ms ${result.wrong.join("\n")}\n`);
+    if (process.env["DV_TORTURE_TRACE"])
+      process.stderr.write(
+        `${world.name}/${fault.name} ${result.state} ${result.finding} ${result.ms} ms ${result.wrong.join("\n")}\n`,
+      );
     results.push(result);
     ids.push(result.id);
   }
@@ -341,6 +351,9 @@ async function locksFree(bench: TortureBench, ids: readonly string[]): Promise<v
   await waitFor(
     () => held().length === 0,
     20_000,
-    () => `locks of ended operations: ${held().map(({ resource, operation }) => `${resource} (${operation})`).join(", ")}`,
+    () =>
+      `locks of ended operations: ${held()
+        .map(({ resource, operation }) => `${resource} (${operation})`)
+        .join(", ")}`,
   );
 }

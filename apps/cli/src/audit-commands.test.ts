@@ -15,12 +15,13 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** The trail in pages, as the gateway gives it. */
-function trail(all: readonly string[]) {
+function trail(all: readonly string[], alarms: readonly string[] = []) {
   const [header, ...rest] = all;
   const records = rest.filter((line) => !isSealLine(line));
   const checkpoints = rest.filter((line) => isSealLine(line));
   const sizeOf = (line: string) => (JSON.parse(line) as { checkpoint: { size: number } }).checkpoint.size;
   return ({ url }: SeenRequest): CannedReply => {
+    if (url.pathname === "/v1/audit/seal") return { body: { alarms } };
     const from = Number(url.searchParams.get("from"));
     const end = Math.min(from + Number(url.searchParams.get("limit")), records.length + 1);
     return {
@@ -70,6 +71,13 @@ describe("dvctl audit verify", () => {
     expect(code).toBe(0);
     expect(out).toMatch(/2400 (records )?of \d+ emitters|2400 records/);
     expect(out).toMatch(/witnesses: 2/);
+  });
+
+  it("ends with 6 while the servers themselves have an alarm, whatever the trail holds now", async () => {
+    const { code, err } = await against(trail(lines, ["ROLLBACK: 40 records are gone"]), ["audit", "verify"]);
+
+    expect(code).toBe(6);
+    expect(err).toContain("40 records are gone");
   });
 
   it("checks every signature when asked to", async () => {

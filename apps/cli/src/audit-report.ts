@@ -19,7 +19,11 @@ export function showTrailReport(report: TrailReport, { output }: Pick<Call, "out
     output.warn("witnesses: 0; no other node confirms this trail (fewer than three nodes, or none answered)");
   }
   if (report.ok) return EXIT.ok;
-  output.error(`the trail is not what was written: ${report.findingsInAll} findings`);
+  output.error(
+    fewWitnesses(report)
+      ? "nothing was altered, but fewer nodes vouch for it than was asked for"
+      : `the trail is not what was written: ${report.findingsInAll} findings`,
+  );
   return EXIT.check;
 }
 
@@ -41,9 +45,15 @@ export function drawTrailReport(report: TrailReport, style: TableStyle): string 
   const parts = [lines.join("\n")];
   if (findings.length > 0) parts.push(findingTable(findings, style));
   if (findingsInAll > findings.length) parts.push(`… and ${findingsInAll - findings.length} more`);
-  const verdict = report.ok ? "nothing was altered" : "this is not what was written";
+  const altered = !report.ok && !fewWitnesses(report);
+  const verdict = altered ? "this is not what was written" : "nothing was altered";
   parts.push(`${report.ok ? "ok" : "not ok"}: ${records} records, ${verdict}`);
   return parts.join("\n\n");
+}
+
+/** True when all that is wrong is the number of witnesses. */
+function fewWitnesses({ ok, findings, findingsInAll }: TrailReport): boolean {
+  return !ok && findingsInAll === findings.length && findings.every(({ kind }) => kind === "witnesses");
 }
 
 function findingTable(findings: readonly Finding[], style: TableStyle): string {

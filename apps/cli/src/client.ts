@@ -126,7 +126,7 @@ async function askAny(
   // An answer from a server whose bus is away says more than another one's refused connection.
   throw (
     failures.find(({ code }) => code === "BUS_UNAVAILABLE") ??
-    new DvError("UNAVAILABLE", failures.map(({ message }) => message).join("; "), {
+    new DvError("UNAVAILABLE", [...new Set(failures.map(({ message }) => message))].join("; "), {
       details: { hint: HINT },
       cause: only,
     })

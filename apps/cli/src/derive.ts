@@ -25,8 +25,9 @@ function commandOf(operation: RegisteredOperation, cli: CliSpec): CommandSpec {
   return operation.spec.durable ? durableCommand(operation) : derive(operation, cli);
 }
 
-/** Prints the answer of an operation that one instance answers. */
-export type Printer = (reply: ApiReply, cli: CliSpec, call: Call) => void;
+/** Prints the answer of an operation that one instance answers; may give another exit code than 0. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most printers have nothing to say about the exit code
+export type Printer = (reply: ApiReply, cli: CliSpec, call: Call) => number | void;
 
 /** The command of one operation. */
 export function derive(
@@ -61,8 +62,7 @@ async function runOperation(spec: OperationSpec, cli: CliSpec, call: Call, print
   if (stop !== undefined) return stop;
   const reply = await call.client().request({ ...toHttp(spec, call.given), timeoutMs: spec.timeoutMs + SLACK_MS });
   if (spec.scope === "node") return reportFanOut(reply, cli, call);
-  print(reply, cli, call);
-  return EXIT.ok;
+  return print(reply, cli, call) ?? EXIT.ok;
 }
 
 function planOf(spec: OperationSpec, cli: CliSpec, call: Call): Plan {

@@ -10,7 +10,7 @@ import { DvError } from "@debvisor/shared/errors";
 import { z } from "zod";
 import { usage } from "./argv.ts";
 import { type Call, type CommandSpec, EXIT } from "./command.ts";
-import { consent } from "./confirm.ts";
+import { consent, type Question } from "./confirm.ts";
 import { followFlags } from "./follow-flags.ts";
 import { privilegeOf, toHttp } from "./from-contract.ts";
 import { followOperation, readOperation, reportOutcome, type Seen } from "./operation-follow.ts";
@@ -156,8 +156,13 @@ async function runOrThrow(the: Run): Promise<number> {
   };
   const stop = isIdle ? undefined : await consent(question, call);
   if (stop !== undefined) return stop;
-  const accepted = await ask("apply", { plan: plan.digest });
+  const accepted = await ask("apply", bindsPlan(question, call) ? { plan: plan.digest } : {});
   return await finish(accepted, call);
+}
+
+/* Who joins the queue waits for what the holder changes: the engine plans anew then. A plan that was said yes to still binds. */
+function bindsPlan({ effect, asks = false }: Question, { given, terminal, confirmed }: Call): boolean {
+  return given["wait"] === undefined || (terminal !== undefined && !confirmed && (effect === "destroy" || asks));
 }
 
 /** Follows an accepted operation and reports it; with `--detach` only says its id. */

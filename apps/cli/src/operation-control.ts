@@ -70,9 +70,14 @@ function wantedOfContinue({ state, repair }: Operation): Wanted {
   return state === "stuck" || state === "undoing" || repair !== null ? "undone" : "done";
 }
 
+/* One that waits in a queue is held before its first step; there is nothing more to wait for. */
+function isHeld(operation: Operation): boolean {
+  return operation.state === "paused" || operation.state === "queued" || hasEnded(operation);
+}
+
 const CONTROLS = {
   cancel: { wanted: () => "undone", until: () => hasEnded },
-  pause: { wanted: () => "paused", until: () => (operation) => operation.state === "paused" || hasEnded(operation) },
+  pause: { wanted: () => "paused", until: () => isHeld },
   continue: {
     wanted: wantedOfContinue,
     until: afterWork((operation) => operation.state === "paused" || hasEnded(operation)),

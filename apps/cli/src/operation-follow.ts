@@ -13,9 +13,9 @@ import { type Call, EXIT } from "./command.ts";
 import { drawOutcome } from "./operation-text.ts";
 import { createProgress, type Progress } from "./progress.ts";
 
-/** Longest wait of one poll on the server. */
-const POLL_SECONDS = 25;
-const POLL_SLACK_MS = 10_000;
+/** Longest wait of one poll on the server: who answers may be killed meanwhile, and then nobody says so. */
+const POLL_SECONDS = 5;
+const POLL_SLACK_MS = 5_000;
 const PAUSE_MS = 500;
 /** How long nobody may answer before the command gives up; the operation goes on. */
 const AWAY_LIMIT_MS = 120_000;
@@ -183,7 +183,7 @@ export type Wanted = "done" | "undone" | "paused";
  * Everything else that is not what was wanted: 5.
  */
 export function outcomeCode({ state, error, targets }: Operation, wanted: Wanted = "done"): number {
-  if (wanted === "paused") return state === "paused" ? EXIT.ok : EXIT.failed;
+  if (wanted === "paused") return state === "paused" || state === "queued" ? EXIT.ok : EXIT.failed;
   if (wanted === "undone") return state === "rolled-back" || state === "cancelled" ? EXIT.ok : EXIT.failed;
   if (state === "succeeded") return EXIT.ok;
   if (state === "refused" && error !== null) return fromWire(error).exitCode;

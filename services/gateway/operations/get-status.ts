@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Shows how the cluster is, from what this gateway can observe at the moment of asking. */
+import { auditContract } from "@debvisor/proto-events/audit";
 import type { gatewayContract } from "@debvisor/proto-events/gateway";
 import type { Input, Output } from "@debvisor/proto-events/kit";
+import { operationContract } from "@debvisor/proto-events/operation";
 import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
+import { CORE } from "@debvisor/proto-events/subjects";
 import type { Bus } from "@debvisor/shared/bus/bus";
 import { type Clock, timestamp } from "@debvisor/shared/clock";
 import type { NodeDirectory } from "../directory.ts";
@@ -20,6 +23,9 @@ export interface StatusDeps {
   readonly version: string;
 }
 
+/** Longest time to wait for each of those that are asked, in milliseconds. */
+const ASK_MS = 2_000;
+
 type Contract = typeof gatewayContract;
 type Component = Output<Contract, "getStatus">["components"][number];
 
@@ -31,6 +37,8 @@ export function getStatusHandler(deps: StatusDeps) {
       wanted("bus") ? checkBus(deps) : [],
       wanted("nodes") ? [stamp(deps, "nodes", judgeNodes(nodes))] : [],
       wanted("services") ? checkServices(deps) : [],
+      wanted("services") ? checkTrail(deps) : [],
+      wanted("services") ? checkOperations(deps) : [],
     ]);
     const components = parts.flat();
     return {
@@ -70,6 +78,36 @@ async function checkServices(deps: StatusDeps): Promise<Component[]> {
     return names.map((name) => stamp(deps, name, judgeService(name, contractsOf(name), seen, alive)));
   } catch {
     return names.map((name) => stamp(deps, name, { state: "unknown", detail: "the bus does not answer" }));
+  }
+}
+
+/** Alarms of the audit trail: tampering, or a store that was rolled back. */
+async function checkTrail(deps: StatusDeps): Promise<Component[]> {
+  try {
+    const seal = await deps.bus.request(CORE, auditContract, "getSeal", {}, { timeoutMs: ASK_MS });
+    const [alarm] = seal.alarms;
+    if (alarm !== undefined) return [stamp(deps, "audit-trail", { state: "failed", detail: alarm })];
+    const { records, unsealed, witnesses } = seal;
+    const detail = `${records} records, ${unsealed} not sealed yet, ${witnesses} witnesses`;
+    return [stamp(deps, "audit-trail", { state: "ok", detail })];
+  } catch {
+    return [stamp(deps, "audit-trail", { state: "unknown", detail: "the audit service does not answer" })];
+  }
+}
+
+/** Operations that need a person. */
+async function checkOperations(deps: StatusDeps): Promise<Component[]> {
+  const input = { filter: "state=stuck", limit: 5 };
+  try {
+    const { items } = await deps.bus.request(CORE, operationContract, "listOperations", input, { timeoutMs: ASK_MS });
+    const ids = items.map(({ id }) => id).join(", ");
+    const verdict: Verdict =
+      items.length > 0
+        ? { state: "degraded", detail: `stuck, a person is needed: ${ids}` }
+        : { state: "ok", detail: "none is stuck" };
+    return [stamp(deps, "operations", verdict)];
+  } catch {
+    return [stamp(deps, "operations", { state: "unknown", detail: "the operation engine does not answer" })];
   }
 }
 

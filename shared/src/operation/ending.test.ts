@@ -14,12 +14,42 @@ function afterwards(targets: readonly (number | null)[], ...changes: StepChange[
 
 describe("the status of a target", () => {
   test.each([
-    ["ok", [{ step: "s0", state: "done" }, { step: "s1", state: "done" }]],
-    ["failed", [{ step: "s0", state: "done" }, { step: "s1", state: "failed", error: FAILURE }]],
-    ["failed", [{ step: "s0", state: "undone", error: FAILURE }]],
-    ["undone", [{ step: "s0", state: "undone" }, { step: "s1", state: "undone" }]],
+    [
+      "ok",
+      [
+        { step: "s0", state: "done" },
+        { step: "s1", state: "done" },
+      ],
+    ],
+    [
+      "failed",
+      [
+        { step: "s0", state: "done" },
+        { step: "s1", state: "failed", error: FAILURE },
+      ],
+    ],
+    [
+      "failed",
+      [
+        { step: "s0", state: "failed", error: FAILURE },
+        { step: "s0", state: "undone" },
+      ],
+    ],
+    [
+      "undone",
+      [
+        { step: "s0", state: "undone" },
+        { step: "s1", state: "undone" },
+      ],
+    ],
     ["unreachable", [{ step: "s0", state: "failed", error: AWAY }]],
-    ["stuck", [{ step: "s0", state: "undo-failed", error: FAILURE }, { step: "s1", state: "undone" }]],
+    [
+      "stuck",
+      [
+        { step: "s0", state: "undo-failed", error: FAILURE },
+        { step: "s1", state: "undone" },
+      ],
+    ],
     ["running", [{ step: "s0", state: "running" }]],
     ["pending", []],
   ] as const)("is %s", (status, changes) => {
@@ -30,7 +60,13 @@ describe("the status of a target", () => {
     const shape = { targets: [1, 2], states: { 3: "unchanged", 4: "unreachable", 5: "skipped" } as const };
     const folded = foldedOf(created(shape), steps({ step: "s0", state: "done" }), end("failed"));
 
-    expect(outcomesOf(folded).map(({ status }) => status)).toEqual(["ok", "skipped", "unchanged", "unreachable", "skipped"]);
+    expect(outcomesOf(folded).map(({ status }) => status)).toEqual([
+      "ok",
+      "skipped",
+      "unchanged",
+      "unreachable",
+      "skipped",
+    ]);
   });
 });
 
@@ -43,7 +79,11 @@ describe("the end of an operation", () => {
   });
 
   test("is a failure that names the targets when some of many did not succeed", () => {
-    const folded = afterwards([1, 2, 3], { step: "s0", state: "done" }, { step: "s1", state: "undone", error: FAILURE });
+    const folded = afterwards(
+      [1, 2, 3],
+      { step: "s0", state: "done" },
+      { step: "s1", state: "undone", error: FAILURE },
+    );
 
     const { state, error } = endOf(folded);
     expect([state, error?.code]).toEqual(["failed", "STEP_FAILED"]);
@@ -80,13 +120,21 @@ describe("the end of an operation", () => {
   });
 
   test("counts as failed only targets that were begun", () => {
-    const folded = afterwards([1, 2, 3], { step: "s0", state: "done" }, { step: "s1", state: "undone", error: FAILURE });
+    const folded = afterwards(
+      [1, 2, 3],
+      { step: "s0", state: "done" },
+      { step: "s1", state: "undone", error: FAILURE },
+    );
 
     expect(endOf(folded).error?.message).toBe("1 of 3 targets failed: node-2.");
   });
 
   test("after a cancel is cancelled", () => {
-    const folded = foldedOf(created({ targets: [1] }), steps({ step: "s0", state: "undone" }), phase("undoing", "cancelled"));
+    const folded = foldedOf(
+      created({ targets: [1] }),
+      steps({ step: "s0", state: "undone" }),
+      phase("undoing", "cancelled"),
+    );
 
     expect(endOf(folded).state).toBe("cancelled");
   });

@@ -21,7 +21,8 @@ export function outcomesOf(folded: Folded, hasEnded = folded.endedAt !== null): 
       .filter(({ target }) => target === id)
       .map((step) => folded.steps.get(step.id))
       .filter((status) => status !== undefined);
-    const error = statuses.find((status) => status.error !== null && status.state !== "done")?.error ?? null;
+    const broken = statuses.find(({ error, undoError, state: at }) => (undoError ?? error) !== null && at !== "done");
+    const error = broken?.undoError ?? broken?.error ?? null;
     return { id, name, status: fixed ?? statusOf(statuses, error, hasEnded), error };
   });
 }
@@ -46,7 +47,8 @@ function remains(folded: Folded): boolean {
 
 /** The state in which an operation ends once nothing is left to do. */
 export function endOf(folded: Folded): { readonly state: OperationState; readonly error: WireError | null } {
-  if (folded.undoing && folded.endAfterUndo !== null) {
+  // What failed on some of many targets ends as it would have without the trouble of undoing it.
+  if (folded.undoing && folded.endAfterUndo !== null && folded.endAfterUndo !== "failed") {
     const undone = folded.endAfterUndo === "rolled-back" && remains(folded) ? "failed" : folded.endAfterUndo;
     return { state: undone, error: folded.error };
   }

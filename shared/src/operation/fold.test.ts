@@ -11,7 +11,13 @@ const running = (step: string) => steps({ step, state: "running" });
 const done = (step: string) => steps({ step, state: "done", answer: { ok: true }, ms: 3 });
 const locks: NewRecord = { t: "locks", fences: { "node/a": 7 } };
 const claim: NewRecord = { t: "claim", owner: "engine-2" };
-const waiting: NewRecord = { t: "waiting", resource: "node/a", holder: "op-bbbbbbbbbbbbb" as never, holderActor: "bob", waits: true };
+const waiting: NewRecord = {
+  t: "waiting",
+  resource: "node/a",
+  holder: "op-bbbbbbbbbbbbb" as never,
+  holderActor: "bob",
+  waits: true,
+};
 
 /** A log as an engine may write it: any mix of what can follow the first record. */
 const logs = fc
@@ -86,7 +92,11 @@ describe("folding a log", () => {
 
   test("takes a step that began as one that may have had an effect, until it is known that it had none", () => {
     const begun = foldedOf(created({ targets: [1] }), locks, running("s0"));
-    const refused = foldedOf(created({ targets: [1] }), running("s0"), steps({ step: "s0", state: "failed", ran: false }));
+    const refused = foldedOf(
+      created({ targets: [1] }),
+      running("s0"),
+      steps({ step: "s0", state: "failed", ran: false }),
+    );
 
     expect(begun.steps.get("s0")?.ran).toBe(true);
     expect(refused.steps.get("s0")?.ran).toBe(false);
@@ -103,7 +113,13 @@ describe("folding a log", () => {
       request("rollback"),
     );
 
-    expect(log).toMatchObject({ state: "queued", undoing: true, endAfterUndo: "rolled-back", closed: false, fences: {} });
+    expect(log).toMatchObject({
+      state: "queued",
+      undoing: true,
+      endAfterUndo: "rolled-back",
+      closed: false,
+      fences: {},
+    });
     expect(log.steps.get("s0")?.answer).toEqual({ ok: true });
   });
 

@@ -11,7 +11,10 @@ export interface StepStatus {
   readonly ran: boolean;
   readonly startedAt: string | null;
   readonly ms: number | null;
+  /** Why it failed; it stays to be seen while and after it is undone. */
   readonly error: WireError | null;
+  /** Why its undo failed last. */
+  readonly undoError: WireError | null;
   readonly answer: unknown;
 }
 
@@ -44,6 +47,10 @@ export interface Folded {
   endAfterUndo: OperationState | null;
   pause: PendingRequest | null;
   cancel: PendingRequest | null;
+  /** A cancel of a stuck operation: what could not be undone stays. */
+  givingUp: boolean;
+  /** Why it is stuck; `error` keeps what it began to undo for. */
+  stuckError: WireError | null;
   /** The undo of a finished operation was asked for. */
   rollback: PendingRequest | null;
   /** Time of the server at which its trial began, in milliseconds since 1970. */
@@ -69,6 +76,7 @@ const NEW_STEP: StepStatus = {
   startedAt: null,
   ms: null,
   error: null,
+  undoError: null,
   answer: null,
 };
 
@@ -105,6 +113,8 @@ function begin(created: CreatedRecord, seq: number, timeMs: number): Folded {
     endAfterUndo: null,
     pause: null,
     cancel: null,
+    givingUp: false,
+    stuckError: null,
     rollback: null,
     tryingSinceMs: null,
     confirmed: false,
@@ -178,15 +188,16 @@ function applyStep(folded: Folded, change: StepChange, at: string): void {
     ran: change.ran ?? (change.state === "running" ? true : before.ran),
     startedAt: begins ? at : before.startedAt,
     ms: change.ms ?? (begins ? null : before.ms),
-    // Why it failed stays to be seen while and after it is undone.
-    error: change.error === undefined ? (change.state === "running" ? null : before.error) : change.error,
+    error: forward ? (change.error ?? null) : before.error,
+    undoError: change.state === "undo-failed" ? (change.error ?? null) : null,
     answer: forward && change.answer !== undefined ? change.answer : before.answer,
   });
 }
 
 function applyPhase(folded: Folded, record: Extract<LogRecord, { t: "phase" }>): void {
   folded.state = record.phase;
-  folded.error = record.error ?? folded.error;
+  if (record.phase === "stuck") folded.stuckError = record.error;
+  else folded.error = record.error ?? folded.error;
   if (record.phase === "trying") folded.tryingSinceMs ??= folded.lastMs;
   if (record.phase === "undoing" || record.phase === "stuck") {
     folded.undoing = true;
@@ -198,8 +209,11 @@ function applyPhase(folded: Folded, record: Extract<LogRecord, { t: "phase" }>):
 function applyRequest(folded: Folded, record: Extract<LogRecord, { t: "request" }>): void {
   const pending = { request: record.request, by: record.by, at: record.at, reason: record.reason };
   if (record.request === "pause") folded.pause = pending;
-  else if (record.request === "cancel") folded.cancel = pending;
-  else if (record.request === "confirm") folded.confirmed = true;
+  else if (record.request === "cancel") {
+    folded.cancel = pending;
+    folded.givingUp = folded.state === "stuck";
+    if (folded.givingUp) folded.state = "undoing";
+  } else if (record.request === "confirm") folded.confirmed = true;
   else if (record.request === "continue") {
     folded.pause = null;
     if (folded.state === "stuck") folded.state = "undoing";

@@ -25,7 +25,7 @@ export const LoggedStep = z.object({
   target: z.string().nullable(),
   params: z.unknown(),
   resource: z.string().nullable(),
-  undoable: z.boolean(),
+  undoable: z.boolean().default(true),
 });
 
 const planned = {

@@ -11,7 +11,14 @@ function draft(nodes: number, more: Partial<Draft> = {}, zone: (n: number) => st
   const numbers = Array.from({ length: nodes }, (_, i) => i + 1);
   return {
     targets: numbers.map((n) => ({ id: nodeId(n), name: `node-${n}`, zone: zone(n), state: "change" as const })),
-    steps: numbers.map((n) => ({ id: `s${n}`, kind: "line", title: "t", target: nodeId(n), params: { n }, resource: null })),
+    steps: numbers.map((n) => ({
+      id: `s${n}`,
+      kind: "line",
+      title: "t",
+      target: nodeId(n),
+      params: { n },
+      resource: null,
+    })),
     effects: numbers.map((n) => ({ target: `node-${n}`, what: "file", before: "a", after: "b", diff: null })),
     checks: [],
     resources: [],
@@ -83,7 +90,8 @@ describe("a sample of the targets", () => {
   });
 
   test("differs between seeds, and keeps a target that it took when others are added", () => {
-    const of = (nodes: number, seed: number) => new Set(chosen(completePlan(draft(nodes), options({ sample: 5, seed })).plan));
+    const of = (nodes: number, seed: number) =>
+      new Set(chosen(completePlan(draft(nodes), options({ sample: 5, seed })).plan));
     const samples = new Set(Array.from({ length: 20 }, (_, seed) => [...of(30, seed)].sort().join()));
 
     expect(samples.size).toBeGreaterThan(15);
@@ -97,7 +105,10 @@ describe("the limit for a failure domain", () => {
     const zones = fc.array(fc.constantFrom("a", "b", null), { minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(zones, fc.integer({ min: 1, max: 4 }), (list, most) => {
-        const { plan } = completePlan(draft(list.length, {}, (n) => list[n - 1] ?? null), options());
+        const { plan } = completePlan(
+          draft(list.length, {}, (n) => list[n - 1] ?? null),
+          options(),
+        );
         const largest = Math.max(...["a", "b", null].map((zone) => list.filter((one) => one === zone).length));
         const check = () => checkBlastRadius(plan, most, undefined);
         if (largest > most) expect(check).toThrow(expect.objectContaining({ code: "BLAST_RADIUS_EXCEEDED" }));
@@ -119,11 +130,22 @@ describe("the limit for a failure domain", () => {
 
 describe("a plan", () => {
   test("names every prerequisite that is not met, the first one in the message", () => {
-    const check = (id: string, status: "passed" | "failed" | "warned") => ({ id, target: "node-1", status, message: `${id} is missing`, hint: "get it" });
-    const { plan } = completePlan(draft(1, { checks: [check("a", "passed"), check("b", "failed"), check("c", "failed"), check("d", "warned")] }), options());
+    const check = (id: string, status: "passed" | "failed" | "warned") => ({
+      id,
+      target: "node-1",
+      status,
+      message: `${id} is missing`,
+      hint: "get it",
+    });
+    const { plan } = completePlan(
+      draft(1, { checks: [check("a", "passed"), check("b", "failed"), check("c", "failed"), check("d", "warned")] }),
+      options(),
+    );
 
     expect(() => requireChecks(plan)).toThrow(/node-1: b is missing \(and 1 more\)/);
-    expect(() => requireChecks(completePlan(draft(1, { checks: [check("d", "warned")] }), options()).plan)).not.toThrow();
+    expect(() =>
+      requireChecks(completePlan(draft(1, { checks: [check("d", "warned")] }), options()).plan),
+    ).not.toThrow();
   });
 
   test("that contradicts itself is a mistake of its author", () => {

@@ -66,7 +66,10 @@ function phaseEvents(
   if (record.phase === "paused") return one("run.paused");
   if (record.phase === "trying") return one("run.tried", { seconds: (parseTry(folded.created.options) ?? 0) / 1_000 });
   if (record.phase === "stuck")
-    return one("run.stuck", { error: folded.error, repair: `dvctl operations continue ${folded.created.operation}` });
+    return one("run.stuck", {
+      error: folded.stuckError,
+      repair: `dvctl operations continue ${folded.created.operation}`,
+    });
   return one("run.progressed", { progress: progressOf(folded), steps: [] });
 }
 

@@ -244,7 +244,7 @@ export class Runner implements RunnerView {
       return;
     }
     if (this.#stuckSteps().length > 0) {
-      await this.#append({ t: "phase", phase: "stuck", end: "failed", error: this.#firstError() });
+      await this.#append({ t: "phase", phase: "stuck", end: "failed", error: this.#stuckError() });
       return;
     }
     const { state, error } = endOf(this.#state);
@@ -278,6 +278,10 @@ export class Runner implements RunnerView {
     return statuses.find(({ error, state }) => error !== null && state !== "done")?.error ?? null;
   }
 
+  #stuckError(): WireError | null {
+    return [...this.#state.steps.values()].find(({ undoError }) => undoError !== null)?.undoError ?? null;
+  }
+
   #stuckSteps(): readonly string[] {
     return [...this.#state.steps].filter(([, { state }]) => state === "undo-failed").map(([id]) => id);
   }
@@ -287,11 +291,10 @@ export class Runner implements RunnerView {
     for (;;) {
       if (this.#dirty) await this.#sync();
       this.#stop.signal.throwIfAborted();
-      if (this.#state.state === "stuck") {
-        if (this.#state.cancel) return await this.#giveUp();
-        await this.#idle(PAUSE_LOOK_MS);
-      } else if (await this.#undoGroups()) break;
-      else await this.#append({ t: "phase", phase: "stuck", end: null, error: this.#firstError() });
+      if (this.#state.givingUp) return await this.#giveUp();
+      if (this.#state.state === "stuck") await this.#idle(PAUSE_LOOK_MS);
+      else if (await this.#undoGroups()) break;
+      else await this.#append({ t: "phase", phase: "stuck", end: null, error: this.#stuckError() });
     }
     const ended = endOf(this.#state);
     await this.#end(ended.state, ended.error, undefined);

@@ -90,7 +90,10 @@ export function steps(...changes: StepChange[]): NewRecord {
 }
 
 /** Another phase. */
-export function phase(name: "running" | "paused" | "undoing" | "stuck", end: "rolled-back" | "cancelled" | null = null): NewRecord {
+export function phase(
+  name: "running" | "paused" | "undoing" | "stuck",
+  end: "rolled-back" | "cancelled" | null = null,
+): NewRecord {
   return { t: "phase", phase: name, end, error: end === "rolled-back" ? FAILURE : null };
 }
 

@@ -27,41 +27,73 @@ const plans = fc.record({
   ends: fc.array(fc.tuple(fc.nat(20), fc.boolean()), { minLength: 12, maxLength: 12 }),
 });
 
+type Limits = Pick<OperationOptions, "concurrency" | "canary" | "batch" | "stopAfter">;
+
+/** Targets that are begun and end, one after the other, under the limits. */
+class Rollout {
+  readonly folded: Folded;
+  readonly keys: readonly string[];
+  readonly busy = new Set<string>();
+  readonly #limits: Limits;
+
+  constructor(nodes: number, limits: Limits) {
+    this.folded = foldedOf(created({ targets: Array.from({ length: nodes }, (_, i) => i + 1) }));
+    this.keys = groupsOf(this.folded).map(({ key }) => key);
+    this.#limits = limits;
+  }
+
+  is(...states: string[]): (key: string) => boolean {
+    return (key) => states.includes(this.folded.steps.get(key)?.state ?? "");
+  }
+
+  get failures(): number {
+    return this.keys.filter(this.is("failed")).length;
+  }
+
+  /** Begins what may begin, checking every limit. */
+  begin(): void {
+    for (const { key } of nextGroups(this.folded, optionsOf(this.#limits), this.busy)) {
+      this.#check(this.keys.indexOf(key));
+      this.busy.add(key);
+      change(this.folded, { step: key, state: "running" });
+    }
+    expect(this.busy.size).toBeLessThanOrEqual(this.keys.length > 1 ? this.#limits.concurrency : 1);
+  }
+
+  end(pick: number, good: boolean): void {
+    const victim = [...this.busy][pick % Math.max(1, this.busy.size)];
+    if (victim === undefined) return;
+    change(this.folded, { step: victim, state: good ? "done" : "failed" });
+    this.busy.delete(victim);
+  }
+
+  /** Whether nothing stands in the way of all of them. */
+  get isFree(): boolean {
+    const canaries = this.keys.slice(0, this.#limits.canary);
+    return this.failures < this.#limits.stopAfter && !canaries.some(this.is("failed"));
+  }
+
+  #check(index: number): void {
+    const { canary, batch, stopAfter } = this.#limits;
+    expect(this.failures).toBeLessThan(stopAfter);
+    expect(this.is("pending")(this.keys[index] ?? "")).toBe(true);
+    if (index < canary) return;
+    expect(this.keys.slice(0, canary).every(this.is("done"))).toBe(true);
+    const begin = batch === 0 ? 0 : canary + Math.floor((index - canary) / batch) * batch;
+    expect(this.keys.slice(0, begin).every(this.is("done", "failed"))).toBe(true);
+  }
+}
+
 describe("the order of targets", () => {
-  test("never breaks concurrency, canary, batch or the number of failures", () => {
+  test("never breaks concurrency, canary, batch or the number of failures, and reaches all while none is reached", () => {
     fc.assert(
       fc.property(plans, ({ nodes, ends, ...limits }) => {
-        const folded = foldedOf(created({ targets: Array.from({ length: nodes }, (_, i) => i + 1) }));
-        const options = optionsOf(limits);
-        const keys = groupsOf(folded).map(({ key }) => key);
-        const busy = new Set<string>();
-        let failures = 0;
-        let isCanaryBad = false;
-        const state = (key: string) => folded.steps.get(key)?.state;
-        const ended = (key: string) => state(key) === "done" || state(key) === "failed";
+        const rollout = new Rollout(nodes, limits);
         for (const [pick, good] of [...ends, ...ends]) {
-          for (const { key } of nextGroups(folded, options, busy)) {
-            const index = keys.indexOf(key);
-            expect(failures).toBeLessThan(limits.stopAfter);
-            if (index >= limits.canary) {
-              expect(keys.slice(0, Math.min(limits.canary, nodes)).every((one) => state(one) === "done")).toBe(true);
-              const begin =
-                limits.batch === 0 ? 0 : limits.canary + Math.floor((index - limits.canary) / limits.batch) * limits.batch;
-              expect(keys.slice(0, begin).every(ended)).toBe(true);
-            }
-            expect(state(key)).toBe("pending");
-            busy.add(key);
-            change(folded, { step: key, state: "running" });
-          }
-          expect(busy.size).toBeLessThanOrEqual(nodes > 1 ? limits.concurrency : 1);
-          const victim = [...busy][pick % Math.max(1, busy.size)];
-          if (victim === undefined) break;
-          change(folded, { step: victim, state: good ? "done" : "failed" });
-          busy.delete(victim);
-          if (!good) failures++;
-          if (!good && keys.indexOf(victim) < limits.canary) isCanaryBad = true;
+          rollout.begin();
+          rollout.end(pick, good);
         }
-        if (failures < limits.stopAfter && !isCanaryBad) expect(keys.every(ended)).toBe(true);
+        if (rollout.isFree) expect(rollout.keys.every(rollout.is("done", "failed"))).toBe(true);
       }),
     );
   });

@@ -6,7 +6,18 @@ import { OperationSummary, Wait } from "@debvisor/proto-events/operation";
 import { describe, expect, test } from "vitest";
 import { fold } from "./fold.ts";
 import type { NewRecord } from "./log-record.ts";
-import { created, end, FAILURE, foldedOf, nodeId, phase, placed, request, SAMPLE_ID, steps } from "./sample-operation.ts";
+import {
+  created,
+  end,
+  FAILURE,
+  foldedOf,
+  nodeId,
+  phase,
+  placed,
+  request,
+  SAMPLE_ID,
+  steps,
+} from "./sample-operation.ts";
 import { explainWaits, operationView, progressOf, summaryOf } from "./view.ts";
 
 const locks: NewRecord = { t: "locks", fences: {} };
@@ -52,7 +63,15 @@ describe("the record of an operation", () => {
     const states = moments().map(({ state }) => state);
     const distinct = states.filter((state, i) => state !== states[i - 1]);
 
-    expect(distinct).toEqual<OperationState[]>(["queued", "running", "paused", "running", "stuck", "undoing", "failed"]);
+    expect(distinct).toEqual<OperationState[]>([
+      "queued",
+      "running",
+      "paused",
+      "running",
+      "stuck",
+      "undoing",
+      "failed",
+    ]);
   });
 
   test("grows in revision with every record", () => {
@@ -75,7 +94,10 @@ describe("progress", () => {
     const log = [
       created({ targets: [1, 2, 3, 4] }),
       locks,
-      ...["s0", "s1", "s2", "s3"].flatMap((step) => [steps({ step, state: "running" }), steps({ step, state: "done" })]),
+      ...["s0", "s1", "s2", "s3"].flatMap((step) => [
+        steps({ step, state: "running" }),
+        steps({ step, state: "done" }),
+      ]),
       end("succeeded"),
     ];
     const all = placed(log);
@@ -116,7 +138,12 @@ describe("progress", () => {
 
 describe("why an operation waits", () => {
   test("names the lock, its holder and the place in the queue", () => {
-    const place = (operation: string) => ({ operation: operation as never, actor: "eve", priority: 5, since: "2026-01-01T00:00:00.000Z" });
+    const place = (operation: string) => ({
+      operation: operation as never,
+      actor: "eve",
+      priority: 5,
+      since: "2026-01-01T00:00:00.000Z",
+    });
     const lock = {
       resource: "node/a",
       operation: "op-bbbbbbbbbbbbb",

@@ -9,6 +9,7 @@ import {
   type Step,
 } from "@debvisor/proto-events/durable";
 import type { Lock, OperationSummary, Wait } from "@debvisor/proto-events/operation";
+import type { WireError } from "@debvisor/proto-events/replies";
 import type { Definition } from "./definition.ts";
 import { isUndoable, outcomesOf } from "./ending.ts";
 import type { Folded } from "./fold.ts";
@@ -32,7 +33,7 @@ export function operationView(folded: Folded): Operation {
     steps: created.steps.map((step) => stepView(folded, step, names)),
     result: folded.result,
     changed: folded.changed,
-    error: folded.error,
+    error: errorOf(folded),
     actor: created.actor,
     user: created.user,
     source: created.source,
@@ -53,6 +54,11 @@ export function operationView(folded: Folded): Operation {
   };
 }
 
+/** What a reader has to know now: why it is stuck, or why it was undone. */
+function errorOf({ state, stuckError, error }: Folded): WireError | null {
+  return state === "stuck" ? (stuckError ?? error) : error;
+}
+
 function stepView(
   folded: Folded,
   { id, title, target }: { readonly id: string; readonly title: string; readonly target: string | null },
@@ -67,7 +73,7 @@ function stepView(
     attempts: status?.attempts ?? 0,
     startedAt: status?.startedAt ?? null,
     ms: status?.ms ?? null,
-    error: status?.error ?? null,
+    error: status?.undoError ?? status?.error ?? null,
   };
 }
 
@@ -210,8 +216,8 @@ function personWaits(folded: Folded): Wait[] {
     const failed = [...folded.steps].find(([, { state }]) => state === "undo-failed");
     return [
       {
-        what: `a person: ${folded.error?.message ?? "undoing failed"}`,
-        blocker: failed ? `the undo of step ${failed[0]}: ${failed[1].error?.message ?? "failed"}` : null,
+        what: `a person: ${errorOf(folded)?.message ?? "undoing failed"}`,
+        blocker: failed ? `the undo of step ${failed[0]}: ${failed[1].undoError?.message ?? "failed"}` : null,
         holder: null,
         since: folded.updatedAt,
         unblocks: `remove the cause, then: dvctl operations continue ${id}; or give up with: dvctl operations cancel ${id}`,

@@ -4,13 +4,13 @@
  * the table. `DV_TORTURE=<part of the name of a fault>` replays that alone; the soak makes all of them.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createTurns } from "../../../services/node-agent/operations/turns.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { type RunResult, torture, undoCalls } from "../../support/operation-torture.ts";
 import { TortureBench } from "../../support/operation-torture-bench.ts";
 import { faultsOf } from "../../support/operation-torture-faults.ts";
 import { tableOf, wrongOf } from "../../support/operation-torture-table.ts";
 import { allWorlds } from "../../support/operation-torture-worlds.ts";
-import { createTurns } from "../../../services/node-agent/operations/turns.ts";
 
 const PATIENCE_MS = 280_000;
 
@@ -27,15 +27,21 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await bench.stop();
-  console.info(tableOf(results));
+  process.stdout.write(`${tableOf(results)}\n`);
 });
 
-test.concurrent.each(worlds)("$name ends as before or as after, whatever happens", { timeout: PATIENCE_MS }, async (world) => {
-  const runs = await inTurn(world.lane, () => torture(bench, world, (calls) => faultsOf(calls, world.undoable, false)));
+test.concurrent.each(worlds)(
+  "$name ends as before or as after, whatever happens",
+  { timeout: PATIENCE_MS },
+  async (world) => {
+    const runs = await inTurn(world.lane, () =>
+      torture(bench, world, (calls) => faultsOf(calls, world.undoable, false)),
+    );
 
-  results.set(world.name, runs);
-  expect(wrongOf(world.name, runs)).toEqual([]);
-  // A test of undo must prove that it got there.
-  const undone = [...undoCalls].filter(([key]) => key.startsWith(`${world.name}/`));
-  expect(undone.length > 0).toBe(world.undoable);
-});
+    results.set(world.name, runs);
+    expect(wrongOf(world.name, runs)).toEqual([]);
+    // A test of undo must prove that it got there.
+    const undone = [...undoCalls].filter(([key]) => key.startsWith(`${world.name}/`));
+    expect(undone.length > 0).toBe(world.undoable);
+  },
+);

@@ -4,6 +4,7 @@ import { auditContract } from "@debvisor/proto-events/audit";
 import { DvError } from "@debvisor/shared/errors";
 import { renderRecord } from "@debvisor/shared/table";
 import { formatAge } from "@debvisor/shared/units";
+import { EXIT } from "../command.ts";
 import { deriveOne } from "../derive.ts";
 
 const { getSeal } = auditContract.operations;
@@ -29,4 +30,5 @@ export const auditStatus = deriveOne(getSeal, (reply, _cli, { output }) => {
   };
   output.result(reply.body, () => renderRecord(shown, { color: output.color, nowMs }), reply.text);
   for (const alarm of alarms) output.error(alarm);
+  return alarms.length === 0 ? EXIT.ok : EXIT.check;
 });

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `dvctl audit verify`: reads the whole trail and verifies it here, so that no server has to be believed. */
 import { auditContract } from "@debvisor/proto-events/audit";
+import { DvError } from "@debvisor/shared/errors";
 import { trailLines } from "../audit-trail.ts";
 import { VerifyFlags } from "../audit-verify-flags.ts";
-import { type CommandSpec, EXIT } from "../command.ts";
+import { type Call, type CommandSpec, EXIT } from "../command.ts";
 import { privilegeOf } from "../from-contract.ts";
 
-const { readTrail } = auditContract.operations;
+const { readTrail, getSeal } = auditContract.operations;
+const SEAL_TIMEOUT_MS = 8_000;
 
 const Input = VerifyFlags.extend({ from: readTrail.input.shape.from });
 
@@ -36,6 +38,18 @@ export const auditVerify: CommandSpec = {
     // It brings workers and the chain of trust along, which no other command should load.
     const { verifyLines } = await import("../audit-verify-program.ts");
     const code = await verifyLines(trailLines(call, from), flags, call);
-    return call.signal.aborted ? EXIT.interrupted : code;
+    if (call.signal.aborted) return EXIT.interrupted;
+    return (await hasAlarms(call)) ? EXIT.check : code;
   },
 };
+
+/** What the servers themselves have noticed, such as a store that was rolled back, need not show in what is there now. */
+async function hasAlarms(call: Call): Promise<boolean> {
+  const reply = await call.client().request({ method: "GET", path: "/v1/audit/seal", timeoutMs: SEAL_TIMEOUT_MS });
+  const checked = getSeal.output.pick({ alarms: true }).safeParse(reply.body);
+  if (!checked.success)
+    throw new DvError("MALFORMED_REPLY", `${reply.server}: the alarms of the audit service cannot be read`);
+  const { alarms } = checked.data;
+  for (const alarm of alarms) call.output.error(`alarm of the audit service: ${alarm}`);
+  return alarms.length > 0;
+}
