@@ -130,10 +130,11 @@ class Core {
       await bus.serve(maintenanceContract, "core", {
         enableMaintenance: engine.handler("maintenance.enable-maintenance"),
         disableMaintenance: engine.handler("maintenance.disable-maintenance"),
-        getMaintenance: ({ node }) => {
-          const id = node === undefined ? undefined : findNode(this.#directory, node).id;
-          const items = store.list().filter(({ target }) => id === undefined || target === id || target === "cluster");
-          return { items: [...items] };
+        // From the bucket: the picture may lag for seconds behind what another server has just done.
+        getMaintenance: async ({ node }) => {
+          const known = [...this.#directory.list().map(({ id }) => id), ...store.list().map(({ target }) => target)];
+          const targets = node === undefined ? known : [findNode(this.#directory, node).id];
+          return { items: [...(await store.of(targets))] };
         },
       }),
       await bus.serve(hostContract, "core", {

@@ -80,7 +80,7 @@ describe("a held lock", () => {
   });
 
   it("is waited for in a queue, with a reason to read, and the last one counts", async () => {
-    const first = idOf(await lab.dvctl(...put("/etc/queue", "first"), "--try", "4s", "--detach"));
+    const first = idOf(await lab.dvctl(...put("/etc/queue", "first"), "--try", "3s", "--detach"));
     const second = idOf(await byOther(...put("/etc/queue", "second"), "--wait=60s", "--detach"));
     const why = await lab.dvctl("operations", "why", second);
     const locks = await lab.dvctl("locks", "list", "--format", "json");

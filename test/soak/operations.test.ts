@@ -3,16 +3,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createTurns } from "../../services/node-agent/operations/turns.ts";
 import { sharedBusCluster, startBusCluster } from "../support/bus-cluster.ts";
-import { type Drive, type Fault, type RunResult, runFault, torture } from "../support/operation-torture.ts";
+import { drivesOf, type Fault, type RunResult, runFault, torture } from "../support/operation-torture.ts";
 import { TortureBench } from "../support/operation-torture-bench.ts";
 import { brokerKills, faultsOf, nodeKills } from "../support/operation-torture-faults.ts";
 import { randomKills } from "../support/operation-torture-random.ts";
 import { tableOf, wrongOf } from "../support/operation-torture-table.ts";
-import { allWorlds, hostWorlds, type TortureWorld } from "../support/operation-torture-worlds.ts";
+import { allWorlds, hostWorlds } from "../support/operation-torture-worlds.ts";
 import { chosenSeed } from "../support/seeded.ts";
 
-/** Appends of the longest of these: what fails or is undone on three nodes. */
-const MOST_APPENDS = 14;
 const ROUNDS = 20;
 
 const cluster = sharedBusCluster({ servers: 1 });
@@ -32,10 +30,6 @@ afterAll(async () => {
   console.info(tableOf(results));
 });
 
-function drivesOf({ undoable }: TortureWorld): readonly Drive[] {
-  return undoable ? ["apply", "fail", "cancel", "rollback"] : ["apply", "fail", "cancel"];
-}
-
 function keep(name: string, runs: readonly RunResult[]): void {
   results.set(name, [...(results.get(name) ?? []), ...runs]);
   expect(wrongOf(name, runs)).toEqual([]);
@@ -46,14 +40,18 @@ function numbersTo(n: number): number[] {
 }
 
 test.concurrent.each(worlds)("$name under every fault", async (world) => {
-  const runs = await inTurn(world.lane, () => torture(bench, world, (calls) => faultsOf(calls, world.undoable, true)));
+  const runs = await inTurn(world.lane, () =>
+    torture(bench, world, ({ calls }) => faultsOf(calls, world.undoable, true)),
+  );
   keep(world.name, runs);
 });
 
 describe("one after the other", () => {
   test.each(worlds)("$name, the bus killed at every append", async (world) => {
-    const faults = drivesOf(world).flatMap((drive) => brokerKills(drive, numbersTo(MOST_APPENDS)));
-    keep(world.name, await torture(bench, world, () => faults));
+    const runs = await torture(bench, world, ({ appends }) =>
+      drivesOf(world).flatMap((drive) => brokerKills(drive, numbersTo(appends[drive]))),
+    );
+    keep(world.name, runs);
   });
 
   test.each(killed)("$name, killed at every commit and every change of a folder", async (world) => {

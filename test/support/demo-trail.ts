@@ -55,11 +55,12 @@ function checkPairs(demo: Demo, records: readonly TrailRecord[], operations: rea
       (record) => record.ref === ref && (record.kind === "intent" || record.kind === "outcome"),
     );
     const told = own.map(({ kind, result }) => `${kind} ${result?.status ?? ""}`.trim());
-    const [first, ...rest] = own;
-    // A rollback of what has ended adds its own outcome; its intent is that of the request.
+    // A repeat after an answer that got lost announces itself anew. A rollback of what has ended adds its own outcome; its
+    // intent is that of the request.
+    const [first] = own;
+    const rest = own.slice(own.findIndex(({ kind }) => kind === "outcome"));
     const isWhole =
       first?.kind === "intent" &&
-      rest.length > 0 &&
       rest.every(({ kind, result }, i) => kind === "outcome" && (i === 0 || AFTER_ROLLBACK.has(result?.status ?? "")));
     if (!isWhole)
       demo.wrong(`the trail of ${first?.action} ${ref} is not an intent and its outcome: ${told.join(", ")}`);

@@ -306,34 +306,41 @@ function count(key: string): void {
   undoCalls.set(key, (undoCalls.get(key) ?? 0) + 1);
 }
 
-/** Runs a world against a list of faults, one after the other; `only` is a part of the name of a fault. */
+/** How many calls the first instance makes when nothing is in the way, and how many of them are appends to the log. */
+export interface Undisturbed {
+  readonly calls: Readonly<Record<Drive, number>>;
+  readonly appends: Readonly<Record<Drive, number>>;
+}
+
+/** What a world can be asked for: what cannot be undone cannot be rolled back. */
+export function drivesOf({ undoable }: TortureWorld): readonly Drive[] {
+  return undoable ? ["apply", "fail", "cancel", "rollback"] : ["apply", "fail", "cancel"];
+}
+
+/** Runs a world undisturbed once for each drive, then against faults, one after the other. */
 export async function torture(
   bench: TortureBench,
   world: TortureWorld,
-  faults: (calls: Readonly<Record<Drive, number>>) => readonly Fault[],
+  faults: (undisturbed: Undisturbed) => readonly Fault[],
+  drives: readonly Drive[] = drivesOf(world),
 ): Promise<readonly RunResult[]> {
   const calls: Record<Drive, number> = { apply: 0, fail: 0, cancel: 0, rollback: 0 };
+  const appends = { ...calls };
   const results: RunResult[] = [];
   const ids: string[] = [];
   let after: readonly unknown[] | undefined;
-  const drives: readonly Drive[] = world.undoable
-    ? ["apply", "fail", "cancel", "rollback"]
-    : ["apply", "fail", "cancel"];
   for (const drive of drives) {
     const result = await runFault(bench, world, { group: "none", name: "none", drive }, after);
     after ??= result.now;
     calls[drive] = result.calls.length;
+    appends[drive] = result.calls.filter((port) => port === "log.append").length;
     results.push(result);
     ids.push(result.id);
   }
   const only = process.env["DV_TORTURE"];
-  for (const fault of faults(calls)) {
+  for (const fault of faults({ calls, appends })) {
     if (only !== undefined && !`${world.name}/${fault.name}`.includes(only)) continue;
     const result = await runFault(bench, world, fault, after);
-    if (process.env["DV_TORTURE_TRACE"])
-      process.stderr.write(
-        `${world.name}/${fault.name} ${result.state} ${result.finding} ${result.ms} ms ${result.wrong.join("\n")}\n`,
-      );
     results.push(result);
     ids.push(result.id);
   }

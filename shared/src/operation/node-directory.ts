@@ -14,8 +14,7 @@ export class RegistryDirectory implements Directory, Closable {
   readonly #nodes = new Map<string, TargetNode>();
   #ordered: readonly TargetNode[] | undefined;
   #watch: Closable | undefined;
-  /** True once every registered node is known. */
-  loaded = false;
+  #read = false;
 
   /** @throws BUS_UNAVAILABLE */
   async start(bus: Pick<Bus, "bucket">): Promise<void> {
@@ -27,9 +26,14 @@ export class RegistryDirectory implements Directory, Closable {
         this.#ordered = undefined;
       },
       () => {
-        this.loaded = true;
+        this.#read = true;
       },
     );
+  }
+
+  /** True once the registered nodes are known. This node is one of them: an empty picture is one of a replica that lags. */
+  get loaded(): boolean {
+    return this.#read && this.#nodes.size > 0;
   }
 
   /** Nodes by name, numbers in them by value. */

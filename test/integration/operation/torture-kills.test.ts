@@ -42,11 +42,15 @@ describe("killing the node part", () => {
     }
     const deaths = node?.deaths ?? 0;
 
-    const runs = await torture(bench, world, () =>
-      drives.flatMap((drive, i) => {
-        const last = points[i] ?? 1;
-        return nodeKills(drive, [...new Set([1, last])], drive === "apply" ? undefined : ["after"]);
-      }),
+    const runs = await torture(
+      bench,
+      world,
+      () =>
+        drives.flatMap((drive, i) => {
+          const last = points[i] ?? 1;
+          return nodeKills(drive, [...new Set([1, last])], drive === "apply" ? undefined : ["after"]);
+        }),
+      ["apply"],
     );
 
     results.set(world.name, runs);
@@ -61,9 +65,8 @@ describe("killing the message bus", () => {
     "%s: ends as before or as after",
     { timeout: PATIENCE_MS },
     async (_name, world, i) => {
-      const runs = await torture(bench, world, () => [
-        ...brokerKills("apply", [1 + (i % APPENDS)], [i % 2 === 0 ? "before" : "after"]),
-      ]);
+      const faults = brokerKills("apply", [1 + (i % APPENDS)], [i % 2 === 0 ? "before" : "after"]);
+      const runs = await torture(bench, world, () => faults, ["apply"]);
 
       results.set(world.name, runs);
       expect(wrongOf(world.name, runs)).toEqual([]);

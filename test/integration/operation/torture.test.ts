@@ -35,7 +35,7 @@ test.concurrent.each(worlds)(
   { timeout: PATIENCE_MS },
   async (world) => {
     const runs = await inTurn(world.lane, () =>
-      torture(bench, world, (calls) => faultsOf(calls, world.undoable, false)),
+      torture(bench, world, ({ calls }) => faultsOf(calls, world.undoable, false)),
     );
 
     results.set(world.name, runs);
