@@ -5,18 +5,17 @@
  */
 import type { OperationState } from "@debvisor/proto-events/durable";
 import type { WireError } from "@debvisor/proto-events/replies";
-import { DvError, toDvError } from "../errors.ts";
-import type { PlannedStep } from "./definition.ts";
+import { DvError } from "../errors.ts";
 import { endOf, wholeIsUndone } from "./ending.ts";
 import type { Folded } from "./fold.ts";
 import { acquireLocks, type LockingResult } from "./locking.ts";
-import type { NewRecord, StepChange } from "./log-record.ts";
-import { type OperationLog, OwnershipLost } from "./operation-log.ts";
+import type { NewRecord } from "./log-record.ts";
+import type { OperationLog } from "./operation-log.ts";
 import { parseTry } from "./options.ts";
 import { outcomeBody } from "./records.ts";
 import type { RunnerDeps } from "./runner-deps.ts";
 import { type Group, groupState, groupsOf, nextGroups } from "./schedule.ts";
-import { doStep, inspectStep, StepFailure, type StepRun, undoStep } from "./step-runner.ts";
+import { StepWork } from "./step-work.ts";
 
 const PAUSE_LOOK_MS = 60_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -33,13 +32,10 @@ export class Runner implements RunnerView {
   readonly retrying = new Map<string, { error: WireError; nextAtMs: number }>();
   readonly #deps: RunnerDeps;
   readonly #stop = new AbortController();
-  /** Aborts attempts and waits when the operation shall not go on: cancel. */
-  #forward = new AbortController();
+  readonly #work: StepWork;
   readonly #decided = Promise.withResolvers<void>();
   #wake = Promise.withResolvers<void>();
   #dirty = false;
-  #changes: StepChange[] = [];
-  #flushing: Promise<void> | undefined;
   readonly #startedAt: number;
   /** Milliseconds that had passed when this instance took over, by the server's clock. */
   readonly #elapsedMs: number;
@@ -47,6 +43,11 @@ export class Runner implements RunnerView {
   constructor(deps: RunnerDeps, log: OperationLog) {
     this.#deps = deps;
     this.log = log;
+    this.#work = new StepWork(deps, log, this.#stop.signal, {
+      retrying: this.retrying,
+      append: (record) => this.#append(record),
+      sync: () => this.#sync(),
+    });
     this.#startedAt = deps.clock.monotonic();
     this.#elapsedMs = log.epoch === 1 ? 0 : Math.max(0, log.state.lastMs - log.state.firstMs);
   }
@@ -71,7 +72,7 @@ export class Runner implements RunnerView {
   /** Leaves the operation to whoever adopts it. */
   stop(): void {
     this.#stop.abort();
-    this.#forward.abort();
+    this.#work.interrupt();
     this.#rouse();
   }
 
@@ -83,7 +84,7 @@ export class Runner implements RunnerView {
     } finally {
       this.#decided.resolve();
       this.#stop.abort();
-      this.#forward.abort();
+      this.#work.interrupt();
     }
   }
 
@@ -95,7 +96,7 @@ export class Runner implements RunnerView {
     const locked = await this.#lock();
     if (locked.end) return await this.#end(locked.end.state, locked.end.error, false);
     this.#decided.resolve();
-    if (!this.#state.undoing) await this.#work();
+    if (!this.#state.undoing) await this.#goForward();
     if (this.#state.undoing && !this.#state.endedAt) await this.#undoAll();
   }
 
@@ -121,14 +122,14 @@ export class Runner implements RunnerView {
   }
 
   /** The way forward: groups of steps until nothing is left to begin. */
-  async #work(): Promise<void> {
+  async #goForward(): Promise<void> {
     const busy = new Map<string, Promise<void>>();
     for (;;) {
       if (this.#dirty) await this.#sync();
       this.#stop.signal.throwIfAborted();
       const halt = this.#halt();
       if (halt) {
-        this.#forward.abort();
+        this.#work.interrupt();
         await Promise.all(busy.values());
         await this.#append({ t: "phase", phase: "undoing", end: halt.end, error: halt.error });
         return;
@@ -163,7 +164,7 @@ export class Runner implements RunnerView {
   }
 
   #begin(busy: Map<string, Promise<void>>): void {
-    const unfinished = groupsOf(this.#state).filter((group) => this.#mustUndo(group) && !busy.has(group.key));
+    const unfinished = groupsOf(this.#state).filter((group) => this.#work.mustUndo(group) && !busy.has(group.key));
     const { options } = this.#state.created;
     const concurrency = Math.min(options.concurrency, this.#deps.definition.mostAtOnce ?? options.concurrency);
     const next = nextGroups(this.#state, { ...options, concurrency }, new Set(busy.keys()));
@@ -178,63 +179,9 @@ export class Runner implements RunnerView {
       for (const group of unfinished)
         start(
           group,
-          this.#undoGroup(group).then(() => undefined),
+          this.#work.undoGroup(group).then(() => undefined),
         );
-    for (const group of next) start(group, this.#doGroup(group, several));
-  }
-
-  async #doGroup(group: Group, undoAlone: boolean): Promise<void> {
-    for (const id of group.steps) {
-      if (this.#state.steps.get(id)?.state === "done") continue;
-      if (this.#state.cancel || this.#state.pause || this.#forward.signal.aborted) return;
-      if (await this.#doOne(id)) continue;
-      if (undoAlone) await this.#undoGroup(group);
-      return;
-    }
-  }
-
-  /** Does a step and reads its effect back. False when it failed. */
-  async #doOne(id: string): Promise<boolean> {
-    const step = this.#stepOf(id);
-    const before = this.#state.steps.get(id);
-    const mayHaveRun = before !== undefined && before.state !== "pending" && before.ran;
-    await this.#change({ step: id, state: "running" });
-    const startedAt = this.#deps.clock.monotonic();
-    const ms = () => Math.round((this.#deps.clock.monotonic() - startedAt) * 10) / 10;
-    try {
-      const run = this.#stepRun(step, mayHaveRun);
-      const answer = await doStep(run);
-      // It has run by now: when nobody can say how it looks, it has to be undone.
-      const sight = await inspectStep({ ...run, done: answer, mayHaveRun: true });
-      if (sight !== "after") throw this.#notVerified(step, sight);
-      await this.#change({ step: id, state: "done", answer: answer ?? null, ms: ms() });
-      return true;
-    } catch (error) {
-      const failure = await this.#failureOf(error, before?.ran ?? false);
-      await this.#change({ step: id, state: "failed", error: failure.error, ran: failure.ran, ms: ms() });
-      return false;
-    } finally {
-      this.retrying.delete(id);
-    }
-  }
-
-  #notVerified(step: PlannedStep, sight: string): StepFailure {
-    const error = new DvError("VERIFY_FAILED", `${step.title}: reported success, but it looks ${sight}.`);
-    return new StepFailure(error.toWire(), true);
-  }
-
-  /** What an error says about the step. A fenced order means that somebody newer may own the operation. */
-  async #failureOf(error: unknown, ranBefore: boolean): Promise<StepFailure> {
-    if (this.#stop.signal.aborted || error instanceof OwnershipLost) throw error;
-    if (error instanceof StepFailure) {
-      if (error.error.code === "COMMAND_FENCED") await this.#sync();
-      return error;
-    }
-    if (this.#forward.signal.aborted)
-      return new StepFailure(new DvError("STEP_FAILED", "It was interrupted by a cancel.").toWire(), true);
-    // Neither ours nor the step's: a bug, or what a test puts here to make this instance die.
-    if (!(error instanceof DvError)) throw error;
-    return new StepFailure(toDvError(error).toWire(), ranBefore);
+    for (const group of next) start(group, this.#work.doGroup(group, several));
   }
 
   async #finishForward(): Promise<void> {
@@ -303,13 +250,13 @@ export class Runner implements RunnerView {
 
   /** True when everything that has to go back is back. */
   async #undoGroups(): Promise<boolean> {
-    this.#forward = new AbortController();
+    this.#work.resume();
     // After a stuck target of many, only what failed goes back; after a cancel or rollback all of it.
     const all = this.#state.endAfterUndo !== "failed";
     const wanted = groupsOf(this.#state).filter((group) => all || groupState(this.#state, group) === "failed");
     let undone = true;
     for (const group of [...wanted].reverse()) {
-      if (!(await this.#undoGroup(group))) undone = false;
+      if (!(await this.#work.undoGroup(group))) undone = false;
       // Steps of the cluster rest on each other, and so do those of a single target; targets of many do not.
       if (!undone && (group.target === null || wholeIsUndone(this.#state))) break;
     }
@@ -322,110 +269,6 @@ export class Runner implements RunnerView {
       `Given up by ${this.#state.cancel?.by ?? "somebody"}; what was not undone stays.`,
     );
     await this.#end("failed", error.toWire(), true);
-  }
-
-  /** An undo that has failed is not begun again on the way forward; in the end the operation is stuck. */
-  #mustUndo(group: Group): boolean {
-    const isStuck = group.steps.some((id) => this.#state.steps.get(id)?.state === "undo-failed");
-    return !isStuck && groupState(this.#state, group) === "failed" && group.steps.some((id) => this.#needsUndo(id));
-  }
-
-  #needsUndo(id: string): boolean {
-    const status = this.#state.steps.get(id);
-    if (!status || this.#kindOf(this.#stepOf(id)).undo === "never") return false;
-    return (
-      ["running", "done", "undoing", "undo-failed"].includes(status.state) || (status.state === "failed" && status.ran)
-    );
-  }
-
-  /** Undoes what a group did or may have done. False when one step cannot be undone; the others before it stay as they are. */
-  async #undoGroup(group: Group): Promise<boolean> {
-    for (const id of [...group.steps].reverse()) {
-      if (this.#needsUndo(id) && !(await this.#undoOne(id))) return false;
-    }
-    return true;
-  }
-
-  async #undoOne(id: string): Promise<boolean> {
-    const step = this.#stepOf(id);
-    await this.#change({ step: id, state: "undoing" });
-    const startedAt = this.#deps.clock.monotonic();
-    const ms = () => Math.round((this.#deps.clock.monotonic() - startedAt) * 10) / 10;
-    try {
-      await undoStep(this.#stepRun(step, true));
-      await this.#change({ step: id, state: "undone", ms: ms() });
-      return true;
-    } catch (error) {
-      const failure = await this.#failureOf(error, true);
-      await this.#change({ step: id, state: "undo-failed", error: failure.error, ms: ms() });
-      return false;
-    } finally {
-      this.retrying.delete(id);
-    }
-  }
-
-  #stepOf(id: string): PlannedStep {
-    const step = this.#state.created.steps.find((one) => one.id === id);
-    if (!step) throw new DvError("INTERNAL", `The plan has no step ${id}.`);
-    return step as PlannedStep;
-  }
-
-  #kindOf(step: PlannedStep) {
-    const kind = this.#deps.definition.steps[step.kind];
-    if (!kind) throw new DvError("INTERNAL", `${this.#deps.definition.type} has no kind of step ${step.kind}.`);
-    return kind;
-  }
-
-  #stepRun(step: PlannedStep, mayHaveRun: boolean): StepRun {
-    const { created, fences } = this.#state;
-    const { bus, clock, patience } = this.#deps;
-    const signal = AbortSignal.any([this.#stop.signal, this.#forward.signal]);
-    return {
-      step,
-      kind: this.#kindOf(step),
-      submission: {
-        id: this.log.id,
-        actor: created.actor,
-        user: created.user,
-        reason: created.options.reason ?? null,
-        options: created.options,
-        input: created.input,
-        createdAt: created.at,
-      },
-      target: this.#deps.directory.list().find(({ id }) => id === step.target) ?? this.#plannedNode(step.target),
-      epoch: this.log.epoch,
-      fence: step.resource === null ? null : (fences[step.resource] ?? null),
-      done: this.#state.steps.get(step.id)?.answer ?? null,
-      reader: this.#deps.reader(signal),
-      bus,
-      clock,
-      patience,
-      mayHaveRun,
-      onRetry: (error, nextMs) => this.retrying.set(step.id, { error, nextAtMs: clock.now() + nextMs }),
-    };
-  }
-
-  /** A node that has left the registry meanwhile can still be given orders. */
-  #plannedNode(id: string | null) {
-    const planned = this.#state.created.plan.targets.find((target) => target.id === id);
-    return planned && { ...planned, state: "lost" as const, roles: [], rack: null, version: "" };
-  }
-
-  /** Notes a change of a step. Changes that come while one record is being stored share the next one. */
-  async #change(change: StepChange): Promise<void> {
-    this.#changes.push(change);
-    while (this.#changes.includes(change)) {
-      this.#flushing ??= this.#flush().finally(() => {
-        this.#flushing = undefined;
-      });
-      await this.#flushing;
-    }
-  }
-
-  async #flush(): Promise<void> {
-    const changes = [...this.#changes];
-    await this.#append({ t: "steps", changes });
-    this.#changes = this.#changes.filter((change) => !changes.includes(change));
   }
 
   async #end(state: OperationState, error: WireError | null, changed: boolean | undefined): Promise<void> {
