@@ -4,6 +4,7 @@ import type { Chaos } from "./demo-chaos.ts";
 import type { Ended } from "./demo-oracle.ts";
 import type { OwnerWatch } from "./demo-owners.ts";
 import type { Demo } from "./demo-run.ts";
+import type { RestartWatch } from "./demo-world.ts";
 import type { FollowedEvent, Follower } from "./kill-run.ts";
 import type { LabNodeStatus } from "./local-cluster.ts";
 
@@ -54,18 +55,24 @@ export function slowestAdoption(
   follower: Follower,
   { owners }: OwnerWatch,
   { kills }: Chaos,
+  { restarts }: RestartWatch,
   nodes: readonly LabNodeStatus[],
 ): { readonly slowestMs: number; readonly known: number; readonly all: number } {
   const adoptions = runEvents(follower).filter(({ type }) => type === `${PREFIX}adopted`);
   const told = new Map(adoptions.map(({ data }) => [`${data.operation} ${data.epoch}`, data.owner ?? ""]));
+  // An owner also ends in order, when an operation restarts it or its node; seen when the next one has started.
+  const killed = new Set(kills.map(({ invocation }) => invocation));
+  const ordered = restarts.filter(
+    ({ unit, from }) => unit === undefined || (unit === "node-agent" && !killed.has(from)),
+  );
+  const ended = kills.filter(({ part }) => part === "node-agent" || part === "node");
+  const deaths = [...ended, ...ordered].toSorted((a, b) => a.atMs - b.atMs);
   const waits = adoptions.flatMap(({ data, time }) => {
     const key = `${data.operation} ${(data.epoch ?? 1) - 1}`;
     const former = told.get(key) ?? owners.get(key);
     const node = nodes.find(({ id }) => former?.includes(id))?.name;
     const at = Date.parse(time);
-    const death = kills.findLast(
-      (kill) => kill.node === node && (kill.part === "node-agent" || kill.part === "node") && kill.atMs < at,
-    );
+    const death = deaths.findLast((one) => one.node === node && one.atMs < at);
     return death === undefined ? [] : [at - death.atMs];
   });
   return { slowestMs: Math.max(0, ...waits), known: waits.length, all: adoptions.length };

@@ -13,7 +13,7 @@ import { checkEvents, slowestAdoption } from "./demo-events.ts";
 import type { OwnerWatch } from "./demo-owners.ts";
 import type { Attempt, Demo } from "./demo-run.ts";
 import { checkTrail } from "./demo-trail.ts";
-import { contentsOf, labNodes, litterBelow } from "./demo-world.ts";
+import { contentsOf, labNodes, litterBelow, type RestartWatch } from "./demo-world.ts";
 import type { Follower } from "./kill-run.ts";
 
 const Page = page(OperationSummary);
@@ -34,10 +34,11 @@ export interface Judged {
   readonly chaos: Chaos;
   readonly owners: OwnerWatch;
   readonly follower: Follower;
+  readonly watch: RestartWatch;
 }
 
 /** Notes all that is wrong in `demo.problems`; returns figures for a person. */
-export async function judge({ demo, chaos, owners, follower }: Judged): Promise<string> {
+export async function judge({ demo, chaos, owners, follower, watch }: Judged): Promise<string> {
   const startedAt = performance.now();
   const operations = await allEnded(demo);
   const endedMs = Math.round(performance.now() - startedAt);
@@ -47,7 +48,7 @@ export async function judge({ demo, chaos, owners, follower }: Judged): Promise<
   await checkMaintenance(demo, operations);
   await checkServices(demo);
   await checkEvents(demo, follower, operations);
-  const { slowestMs, known, all } = slowestAdoption(follower, owners, chaos, await labNodes(demo.lab));
+  const { slowestMs, known, all } = slowestAdoption(follower, owners, chaos, watch, await labNodes(demo.lab));
   if (slowestMs > ADOPT_MS) demo.wrong(`an orphan waited ${slowestMs} ms for a new owner`);
   const trail = await checkTrail(demo, operations);
   const slowest = demo.commands.toSorted((a, b) => b.ms - a.ms)[0];

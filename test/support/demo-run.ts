@@ -136,7 +136,7 @@ export async function runDemo(lab: LocalCluster, options: DemoOptions): Promise<
     // The commands under way end without further kills.
     await chaos.stop();
     await work;
-    const summary = await judge({ demo, chaos, owners, follower });
+    const summary = await judge({ demo, chaos, owners, follower, watch });
     return { problems: demo.problems, summary };
   } finally {
     await chaos.stop();

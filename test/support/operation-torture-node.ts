@@ -88,13 +88,13 @@ export class TortureNode {
   readonly dir: string;
   readonly identity: NodeIdentity;
   readonly unit = "unit-a";
-  /** How often the service was started anew, and the host. */
-  restarts = 0;
+  /** Services by name, with how often each was started anew. */
+  readonly #units = new Map([[this.unit, { invocation: randomUUID() as string, restarts: 0 }]]);
+  /** How often the host was started anew. */
   boots = 0;
   readonly #cluster: BusCluster;
   #supervisor: Server | undefined;
   #bootId: string = randomUUID();
-  #invocation: string = randomUUID();
   #startedAt = new Date().toISOString();
   #bus: ConnectedBus | undefined;
   #orders: Closable | undefined;
@@ -107,6 +107,19 @@ export class TortureNode {
     this.zone = zone;
     this.dir = mkdtempSync(path.join(cluster.dir, "node-"));
     this.identity = nodeIdentity(this.id, name, this.dir);
+  }
+
+  /** How often a service was started anew; of all of them when none is named. */
+  restarts(unit?: string): number {
+    if (unit !== undefined) return this.#units.get(unit)?.restarts ?? 0;
+    return [...this.#units.values()].reduce((sum, { restarts }) => sum + restarts, 0);
+  }
+
+  /** A service of its own for one run: what comes late of the run before must not count as this one's. */
+  addUnit(): string {
+    const unit = `unit-${this.#units.size}`;
+    this.#units.set(unit, { invocation: randomUUID(), restarts: 0 });
+    return unit;
   }
 
   get target(): TargetNode {
@@ -225,17 +238,18 @@ export class TortureNode {
   }
 
   #obey(request: SupervisorRequest): SupervisorState {
-    if (request.command === "restart") {
-      this.restarts++;
-      this.#invocation = randomUUID();
+    const named = request.command === "restart" ? this.#units.get(request.unit) : undefined;
+    if (named) {
+      named.restarts++;
+      named.invocation = randomUUID();
     } else if (request.command === "reboot") this.#rebooting ??= this.#reboot();
-    const unit = {
-      name: this.unit,
+    const units = [...this.#units].map(([name, { invocation }]) => ({
+      name,
       state: "running" as const,
-      invocation: this.#invocation,
+      invocation,
       startedAt: this.#startedAt,
-    };
-    return { bootId: this.#bootId, startedAt: this.#startedAt, rebootable: true, units: [unit] };
+    }));
+    return { bootId: this.#bootId, startedAt: this.#startedAt, rebootable: true, units };
   }
 
   async #reboot(): Promise<void> {

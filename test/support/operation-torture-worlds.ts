@@ -137,10 +137,10 @@ function restartWorld(options: TortureNodeOptions): TortureWorld {
       [node] = (await addNodes(bench, 1, options)) as [TortureNode];
     },
     fresh: () => {
-      const from = node.restarts;
-      const count = () => node.restarts - from;
+      const unit = node.addUnit();
+      const count = () => node.restarts(unit);
       return Promise.resolve({
-        input: { node: node.name, unit: node.unit },
+        input: { node: node.name, unit },
         snapshot: () => Promise.resolve({ [node.id]: `started anew ${count()} times` }),
         nodes: [node],
         settled: () => node.settled(),

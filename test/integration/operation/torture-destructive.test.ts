@@ -62,7 +62,7 @@ async function ask(
 }
 
 function effects(): readonly unknown[] {
-  return nodes.map((node) => [node.restarts, node.boots, node.folder("etc")]);
+  return nodes.map((node) => [node.restarts(), node.boots, node.folder("etc")]);
 }
 
 test.each(destructive.map(({ service, wire, spec }) => [`${service}.${wire}`, spec] as const))(
