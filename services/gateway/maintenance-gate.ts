@@ -27,8 +27,12 @@ export function maintenanceGate(bus: Pick<Bus, "request">): MaintenanceGate {
     const held = items.find(({ target, name, holder }) => touches(target, name) && holder !== actor);
     if (!held) return;
     const end = `dvctl maintenance disable ${held.target === CLUSTER ? "--cluster" : held.name}`;
-    throw new DvError("IN_MAINTENANCE", `${held.name} is in maintenance by ${held.holder} since ${held.since}.`, {
-      details: { maintenance: held, hint: `wait, or end it: ${end}` },
-    });
+    throw new DvError(
+      "IN_MAINTENANCE",
+      `${held.name} is in maintenance by ${held.holder}${held.user === null ? "" : ` (${held.user})`} since ${held.since}.`,
+      {
+        details: { maintenance: held, hint: `wait, or end it: ${end}` },
+      },
+    );
   };
 }

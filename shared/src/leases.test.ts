@@ -74,6 +74,7 @@ class SimulatedStore {
           if (this.#current()?.revision !== revision) throw new DvError("CONFLICT", "other revision");
           this.#entry = undefined;
         }),
+      lastRevision: () => Promise.reject(new Error("leases do not look at the whole bucket")),
       watch: () => Promise.reject(new Error("leases do not watch")),
     };
     return { bucket: () => Promise.resolve(bucket as unknown as Bucket<never>) } as LeaseBus;

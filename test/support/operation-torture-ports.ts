@@ -139,6 +139,7 @@ function portBucket<T>(real: Bucket<T>, ports: Ports): Bucket<T> {
     update: (key, value, revision, options) =>
       ports.through("bucket.update", () => real.update(key, value, revision, options)),
     delete: (key, revision) => ports.through("bucket.delete", () => real.delete(key, revision)),
+    lastRevision: () => ports.through("bucket.lastRevision", () => real.lastRevision()),
     watch: (_onChange, onReady) => {
       onReady?.();
       return Promise.resolve({ stop: () => Promise.resolve() });

@@ -265,7 +265,6 @@ describe("applying", () => {
   });
 
   it.each([
-    ["PLAN_STALE", "conflict", 409, 5],
     ["LOCK_HELD", "busy", 423, 5],
     ["IN_MAINTENANCE", "busy", 423, 5],
     ["BLAST_RADIUS_EXCEEDED", "precondition-failed", 412, 6],
@@ -279,6 +278,15 @@ describe("applying", () => {
     expect(code).toBe(expected);
     expect(err).toContain(`(${name})`);
     expect(modes(requests)).toEqual(["plan", "apply"]);
+  });
+
+  it("plans once more when the world moved between its two requests and nobody had said yes to the plan", async () => {
+    const refused = problem("PLAN_STALE", "conflict", 409, 5);
+    const { code, err, requests } = await against(server({ apply: refused }), [...PUT, "node-1"]);
+
+    expect(code).toBe(5);
+    expect(err).toContain("(PLAN_STALE)");
+    expect(modes(requests)).toEqual(["plan", "apply", "plan", "apply"]);
   });
 
   const broke = { code: "STEP_FAILED", kind: "operation-failed" as const, message: "write failed" };

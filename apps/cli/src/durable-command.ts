@@ -156,13 +156,37 @@ async function runOrThrow(the: Run): Promise<number> {
   };
   const stop = isIdle ? undefined : await consent(question, call);
   if (stop !== undefined) return stop;
-  const accepted = await ask("apply", bindsPlan(question, call) ? { plan: plan.digest } : {});
+  const accepted = await ask("apply", bindsPlan(question, call) ? { plan: plan.digest } : {}).catch(
+    async (error: unknown) => await planAnew(error, question, call, ask),
+  );
   return await finish(accepted, call);
+}
+
+/* Where nobody has said yes to the plan, a world that moved within the moment between two requests is planned once more. */
+async function planAnew(
+  error: unknown,
+  question: Question,
+  call: Call,
+  ask: (mode: Mode, more?: Readonly<Record<string, unknown>>) => Promise<Seen>,
+): Promise<Seen> {
+  const stale = error instanceof DvError && error.code === "PLAN_STALE";
+  if (!stale || saidYes(question, call)) throw error;
+  call.output.info("the world has moved since the plan; planned anew");
+  const { operation } = await ask("plan");
+  return await ask("apply", { plan: operation.plan.digest });
 }
 
 /* Who joins the queue waits for what the holder changes: the engine plans anew then. A plan that was said yes to still binds. */
 function bindsPlan({ effect, asks = false }: Question, { given, terminal, confirmed }: Call): boolean {
-  return given["wait"] === undefined || (terminal !== undefined && !confirmed && (effect === "destroy" || asks));
+  return given["wait"] === undefined || saidYes({ effect, asks }, { terminal, confirmed });
+}
+
+/** Whether somebody looked at the plan on a terminal and said yes to it. */
+function saidYes(
+  { effect, asks = false }: Pick<Question, "effect" | "asks">,
+  { terminal, confirmed }: Pick<Call, "terminal" | "confirmed">,
+): boolean {
+  return terminal !== undefined && !confirmed && (effect === "destroy" || asks);
 }
 
 /** Follows an accepted operation and reports it; with `--detach` only says its id. */

@@ -272,7 +272,7 @@ export function maintenanceGate({ store, bus }: Pick<MaintenanceDeps, "store" | 
     const why = held.reason === null ? "" : ` (${held.reason})`;
     throw new DvError(
       "IN_MAINTENANCE",
-      `${name} is in maintenance by ${held.user ?? holder} since ${held.since}${why}${held.until === null ? "" : `, until ${held.until}`}.`,
+      `${name} is in maintenance by ${holder}${held.user === null ? "" : ` (${held.user})`} since ${held.since}${why}${held.until === null ? "" : `, until ${held.until}`}.`,
       { details: { maintenance: held, hint: `wait, or end it: ${end}` } },
     );
   };

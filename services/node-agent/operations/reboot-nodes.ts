@@ -20,7 +20,7 @@ interface RebootParams {
 }
 
 const ASK_MS = 3_000;
-const ORDER_MS = 10_000;
+const ORDER_MS = 5_000;
 const LOOK_MS = 250;
 
 /** `host.reboot-nodes`. `bus` publishes that a node is back. */

@@ -5,7 +5,7 @@
  * the other.
  */
 import type { BucketName } from "@debvisor/proto-events/streams";
-import { JetStreamApiError, jetstream } from "@nats-io/jetstream";
+import { JetStreamApiError, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { headers as createHeaders, type NatsConnection } from "@nats-io/nats-core";
 import type { z } from "zod";
@@ -79,6 +79,13 @@ class JsonBucket<T> implements Bucket<T> {
     await this.#try(`deleting ${this.#name}/${key}`, () =>
       this.#kv.delete(key, revision === undefined ? {} : { previousSeq: revision }),
     );
+  }
+
+  lastRevision(): Promise<number> {
+    return this.#try(`the state of ${this.#name}`, async () => {
+      const manager = await jetstreamManager(this.#connection, { checkAPI: false, timeout: TIMEOUT_MS });
+      return (await manager.streams.info(bucketStream(this.#name))).state.last_seq;
+    });
   }
 
   watch(onChange: (change: BucketChange<T>) => void, onReady?: () => void): Promise<Closable> {

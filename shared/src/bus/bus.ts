@@ -109,6 +109,8 @@ export interface Bucket<T> {
   update(key: string, value: T, revision: number, options?: { ttlSeconds?: number }): Promise<number>;
   /** Deletes; with a revision only if it is still the last. @throws CONFLICT, BUS_UNAVAILABLE */
   delete(key: string, revision?: number): Promise<void>;
+  /** Revision of the latest write to any key, as the leader has it; 0 when there was none. @throws BUS_UNAVAILABLE */
+  lastRevision(): Promise<number>;
   /** Reads everything once, then calls back on each change; `onReady` after the first pass. Survives reconnects. */
   watch(onChange: (change: BucketChange<T>) => void, onReady?: () => void): Promise<Closable>;
 }

@@ -238,6 +238,7 @@ export class Engine implements Closable {
       gate,
       clock,
       owner: this.#owners.self,
+      settle: async () => directory.settle?.(),
       reader: (signal) => createReader({ bus, directory, clock, log }, signal, context),
       acceptedLately: (type) => this.#catalogue.acceptedSince(type, clock.now() - HOUR_MS),
       existing: (id) => this.#catalogue.read(id),
@@ -292,12 +293,14 @@ export class Engine implements Closable {
       patience,
       waitMs: parseWait(created.options),
       reader,
-      replan: async (signal) =>
-        completePlan(
+      replan: async (signal) => {
+        await directory.settle?.();
+        return completePlan(
           await definition.plan(created.input as never, reader(signal), created.options),
           created.options,
           definition.steps,
-        ),
+        );
+      },
       onChange: () => undefined,
     };
   }

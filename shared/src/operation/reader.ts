@@ -12,6 +12,8 @@ import type { Reader, TargetNode } from "./definition.ts";
 /** The registry as the engine knows it. */
 export interface Directory {
   list(): readonly TargetNode[];
+  /** Waits until everything that is stored by now is in the list: "all" must not mean all but the latest. @throws UNAVAILABLE */
+  settle?(): Promise<void>;
 }
 
 export interface ReaderDeps {

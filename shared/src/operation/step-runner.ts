@@ -13,13 +13,21 @@ import type { PlannedStep, Reader, Sight, StepContext, StepKind, Submission, Tar
 export interface Patience {
   /** While nobody answers for the target and no attempt can have arrived, in milliseconds. */
   readonly unreachableMs: number;
-  /** For the undo of one step. */
+  /** For the undo of one step that fails. */
   readonly undoMs: number;
+  /** For the undo of one step whose target is away; default: `undoMs`. */
+  readonly undoAwayMs?: number;
   /** Pause before the second attempt; doubles up to 2 s. */
   readonly retryMs: number;
 }
 
-export const PATIENCE: Patience = { unreachableMs: 3_000, undoMs: 30_000, retryMs: 100 };
+/** A node agent that was killed is back within seconds, a node that restarts within minutes. */
+export const PATIENCE: Patience = { unreachableMs: 8_000, undoMs: 30_000, undoAwayMs: 300_000, retryMs: 100 };
+/**
+ * Longest wait for the answer to one order, unless the step says otherwise. Whoever was killed while it held the order does not
+ * answer; asking again is safe, because the node's ledger knows the step.
+ */
+const ORDER_MS = 5_000;
 const LONGEST_PAUSE_MS = 2_000;
 
 /** Kinds after which the same attempt may succeed a moment later. */
@@ -105,13 +113,25 @@ async function attempt<T>(
     }
     // Nobody listens: the bus itself says that the order was not delivered.
     ran ||= error.code !== "UNAVAILABLE";
-    const limit = ran || direction === "undo" ? patienceMs : Math.min(patienceMs, patience.unreachableMs);
+    const limit = limitOf(run, direction, error, ran, patienceMs);
     const pause = Math.min(patience.retryMs * 2 ** tries, LONGEST_PAUSE_MS);
     const left = limit - (clock.monotonic() - startedAt);
     if (!mayPass(error, direction) || left <= pause) throw new StepFailure(error.toWire(), ran);
     run.onRetry(error.toWire(), pause);
     await clock.sleep(pause, reader.signal);
   }
+}
+
+/** How long attempts may go on after this error. */
+function limitOf(
+  { patience }: StepRun,
+  direction: "do" | "undo",
+  { kind }: DvError,
+  ran: boolean,
+  patienceMs: number,
+): number {
+  if (direction === "undo") return PASSING.has(kind) ? (patience.undoAwayMs ?? patienceMs) : patienceMs;
+  return ran ? patienceMs : Math.min(patienceMs, patience.unreachableMs);
 }
 
 /** An undo is worth more attempts than a do: only what is certain to stay as it is ends them. */
@@ -157,7 +177,7 @@ function contextOf(run: StepRun, direction: "do" | "undo"): StepContext {
       if (!target) throw new DvError("INTERNAL", `The step ${step.id} has no node that could be given an order.`);
       return await bus.command(target.id, contract, operation, input, order, {
         actor: submission.actor,
-        timeoutMs: timeoutOf(run),
+        timeoutMs: Math.min(timeoutOf(run), ORDER_MS),
         ...options,
       });
     },

@@ -40,6 +40,8 @@ export interface SubmitDeps {
   readonly gate: MaintenanceGate;
   readonly clock: Clock;
   readonly owner: string;
+  /** Waits until the registry that plans read is not behind. @throws UNAVAILABLE */
+  readonly settle: () => Promise<void>;
   readonly reader: (signal: AbortSignal) => Reader;
   /** Operations of a type that were accepted within the last hour, as far as is known here. */
   readonly acceptedLately: (type: string) => number;
@@ -76,6 +78,8 @@ export class Submitter {
     const { own, options } = splitOptions(input);
     const id = context.operation ?? newOperationId();
     const request: Request = { definition, own, options, id, context, retryOf };
+    const existing = await this.#existing(request);
+    if (existing) return { existing };
     let full: FullPlan | undefined;
     try {
       parseWait(options);
@@ -91,6 +95,7 @@ export class Submitter {
   }
 
   async #plan({ definition, own, options, context }: Request): Promise<FullPlan> {
+    await this.#deps.settle();
     const draft = await definition.plan(own as never, this.#deps.reader(context.signal), options);
     return completePlan(draft, options, definition.steps);
   }
