@@ -29,6 +29,8 @@ export const PATIENCE: Patience = { unreachableMs: 8_000, undoMs: 30_000, undoAw
  */
 const ORDER_MS = 5_000;
 const LONGEST_PAUSE_MS = 2_000;
+/** Pause between two looks at what is in between, such as a service that is just coming up. */
+const UNCLEAR_MS = 200;
 
 /** Kinds after which the same attempt may succeed a moment later. */
 const PASSING = new Set(["unavailable", "timeout", "busy"]);
@@ -83,10 +85,18 @@ export async function undoStep(run: StepRun): Promise<void> {
   });
 }
 
-/** Looks at the real thing. @throws StepFailure when nobody can tell in time */
+/** Looks at the real thing; again for a while where it is neither as before nor as after. @throws StepFailure when nobody can tell */
 export async function inspectStep(run: StepRun): Promise<Sight> {
-  const patienceMs = Math.max(timeoutOf(run), run.patience.unreachableMs);
-  return await attempt(run, "do", patienceMs, (context) => run.kind.inspect(run.step.params as never, context));
+  const { clock, patience, reader } = run;
+  const patienceMs = Math.max(timeoutOf(run), patience.unreachableMs);
+  const deadline = clock.monotonic() + patience.unreachableMs;
+  for (;;) {
+    const sight = await attempt(run, "do", patienceMs, (context) =>
+      run.kind.inspect(run.step.params as never, context),
+    );
+    if (sight !== "unclear" || clock.monotonic() >= deadline) return sight;
+    await clock.sleep(UNCLEAR_MS, reader.signal);
+  }
 }
 
 function timeoutOf({ kind, step }: StepRun): number {
