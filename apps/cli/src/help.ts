@@ -159,6 +159,8 @@ export function spelling({ label, type, repeated, key, bare }: Option): string {
     fromFile: "FILE",
     deadline: "TIME",
     until: "TIME",
+    try: "TIME",
+    back: "TIME",
   };
   return `${label} ${placeholder[key] ?? label.slice(2).replaceAll("-", "_").toUpperCase()}`;
 }
