@@ -16,6 +16,7 @@ test("what the commands of the demo say is true, and nothing is left behind, whi
   // The trail closes what nobody runs any more after 60 s; four times sooner, so that this test ends sooner.
   vi.stubEnv("DV_AUDIT_ORPHAN_AFTER_MS", "15000");
   await using lab = await startLocalCluster({ flags: ["--processes"], ...(KEPT ? { dataDir: KEPT } : {}) });
+  await lab.untilReplicated();
 
   const { problems, summary } = await runDemo(lab, { seed, forMs: RUN_MS, storeRestMs: REST_MS });
 

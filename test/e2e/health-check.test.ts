@@ -18,6 +18,7 @@ let lab: LocalCluster;
 
 beforeAll(async () => {
   lab = await startLocalCluster();
+  await lab.untilReplicated();
 });
 
 afterAll(async () => {

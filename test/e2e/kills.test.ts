@@ -6,6 +6,7 @@ import { startLocalCluster } from "../support/local-cluster.ts";
 
 test("six kills: the rest goes on, no event is missed or seen twice, every acknowledged write is there once", async () => {
   await using lab = await startLocalCluster({ flags: ["--processes"] });
+  await lab.untilReplicated();
 
   const { followed, acknowledged, existing, recoveryMs } = await runKills(lab, [
     { node: "node-1", part: "nats-server" },

@@ -6,9 +6,7 @@ import { waitFor } from "../support/wait-for.ts";
 
 test("without a majority the API says that nothing can be written, shows who is silent, and comes back with the servers", async () => {
   await using lab = await startLocalCluster();
-  await lab.dvctl(
-    ...["events", "follow", "--filter", "cluster.replicas.raised", "--since", "0", "--count", "1", "--timeout", "60"],
-  );
+  await lab.untilReplicated();
   const readiness = async () => (await lab.fetch("/readyz").catch(() => undefined))?.status;
 
   await lab.dvctl("lab", "kill", "node-2");

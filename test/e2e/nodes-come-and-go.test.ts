@@ -48,6 +48,7 @@ function untilEvent(lab: LocalCluster, name: string, fact: string): Promise<void
 
 test("a killed node becomes suspect, then lost; a fan-out meanwhile ends on time and names it; started again it is alive", async () => {
   await using lab = await startLocalCluster();
+  await lab.untilReplicated();
   const before = await lab.nodes();
 
   await lab.dvctl("lab", "kill", "node-3");

@@ -17,6 +17,7 @@ let other: string;
 
 beforeAll(async () => {
   lab = await startLocalCluster();
+  await lab.untilReplicated();
   folder = path.join(lab.dataDir, "typed");
   mkdirSync(folder);
   roots = rootsOf(lab, await lab.nodes());

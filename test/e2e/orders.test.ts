@@ -120,6 +120,7 @@ async function restartEach(lab: LocalCluster, commander: Commander): Promise<voi
 
 test("each service of a node is restarted by itself where all of them share the node's process", async () => {
   await using lab = await startLocalCluster();
+  await lab.untilReplicated();
   await using commander = await Commander.connect(lab);
   const pids = (await lab.nodes()).map(({ pid }) => pid);
 
@@ -139,6 +140,7 @@ test("each service of a node is restarted by itself where all of them share the 
 
 test("each service of a node is restarted by itself where it has a process of its own", async () => {
   await using lab = await startLocalCluster({ flags: ["--processes"] });
+  await lab.untilReplicated();
   await using commander = await Commander.connect(lab);
   const pidsOf = async () => new Map((await lab.nodes())[1]?.services.map(({ name, pid }) => [name, pid]));
   const before = await pidsOf();
@@ -152,6 +154,7 @@ test("each service of a node is restarted by itself where it has a process of it
 
 test("nodes that are restarted come back as themselves, with another boot id, one after the other", async () => {
   await using lab = await startLocalCluster();
+  await lab.untilReplicated();
   await using commander = await Commander.connect(lab);
   const before = await lab.nodes();
   const target = { contentBase64: Buffer.from("kept\n").toString("base64"), mode: null, owner: null, group: null };

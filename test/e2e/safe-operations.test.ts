@@ -11,6 +11,7 @@ let roots: readonly string[];
 
 beforeAll(async () => {
   lab = await startLocalCluster();
+  await lab.untilReplicated();
   folder = path.join(lab.dataDir, "typed");
   mkdirSync(folder);
   const { items } = JSON.parse((await lab.dvctl("nodes", "list", "--format", "json")).stdout) as {

@@ -11,6 +11,7 @@ test("five minutes of kills: what the commands say is true, and nothing is left 
   const seed = chosenSeed();
   console.info(`seed ${seed}`);
   await using lab = await startLocalCluster({ flags: ["--processes"] });
+  await lab.untilReplicated();
 
   const { problems, summary } = await runDemo(lab, { seed, forMs: RUN_MS });
 

@@ -17,6 +17,7 @@ test("fifty kills: no event is missed or seen twice, every acknowledged write is
     (): Victim => ({ node: `node-${1 + random(3)}`, part: PARTS[random(PARTS.length)] ?? "gateway" }),
   );
   await using lab = await startLocalCluster({ flags: ["--processes"] });
+  await lab.untilReplicated();
 
   const { followed, acknowledged, existing, recoveryMs } = await runKills(lab, victims);
 

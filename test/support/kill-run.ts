@@ -28,6 +28,8 @@ export interface KillRunResult {
 }
 
 const RECOVERY_MS = 40_000;
+/** Longest time for which the list of a gateway may lag behind what was acknowledged. */
+const SETTLE_MS = 20_000;
 const ROOT = path.resolve(import.meta.dirname, "../..");
 
 /** An event as the follower got it. */
@@ -157,7 +159,23 @@ export async function runKills(lab: LocalCluster, victims: readonly Victim[]): P
     await writer.stop();
     await follower.stop();
   }
-  return { followed: follower.seen, acknowledged: writer.acknowledged, existing: await keyNames(lab), recoveryMs };
+  return {
+    followed: follower.seen,
+    acknowledged: writer.acknowledged,
+    existing: await settledNames(lab, writer),
+    recoveryMs,
+  };
+}
+
+/** Names of the keys once every acknowledged one is shown: a gateway lists from a picture that may lag after a kill. */
+async function settledNames(lab: LocalCluster, { acknowledged }: Writer): Promise<string[]> {
+  let names = await keyNames(lab);
+  const deadline = performance.now() + SETTLE_MS;
+  while (!acknowledged.every((name) => names.includes(name)) && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    names = await keyNames(lab);
+  }
+  return names;
 }
 
 async function killOne(lab: LocalCluster, victim: Victim, writer: Writer): Promise<number> {

@@ -156,6 +156,17 @@ export class LocalCluster implements AsyncDisposable {
     return (JSON.parse(stdout) as { nodes: LabNodeStatus[] }).nodes;
   }
 
+  /**
+   * Waits until every stream has its three replicas. A server that dies while they are being raised holds them up for half a
+   * minute; tests of what one server's death does begin after that.
+   */
+  async untilReplicated(): Promise<void> {
+    const { code, stderr } = await this.dvctl(
+      ...["events", "follow", "--filter", "cluster.replicas.raised", "--since", "0", "--count", "1", "--timeout", "60"],
+    );
+    if (code !== 0) throw new Error(`the replicas were not raised: ${stderr}`);
+  }
+
   /** Waits until the registry shows each named node in a state. */
   async untilState(states: Readonly<Record<string, string>>, patienceMs: number): Promise<void> {
     let seen = "";
