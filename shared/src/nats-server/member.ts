@@ -129,11 +129,14 @@ export class BusMember {
     this.#markFormed();
   }
 
-  /** Adopts a new list of routes without a restart. */
+  /**
+   * Adopts a new list of routes. The running server is left alone: whoever is new dials it, and a reload would cost the requests
+   * that are on their way. The list is for its next start.
+   */
   setRoutes(routes: readonly string[]): void {
     if (routes.join() === this.#settings.routes.join()) return;
     this.#settings = { ...this.#settings, routes };
-    this.#server?.reload(this.#settings);
+    this.#server?.rewrite(this.#settings);
   }
 
   /** Stops the server; it stays stopped. */

@@ -24,7 +24,12 @@ export interface NatsProcess {
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   /** Last lines of its log. */
   logTail(): string;
-  /** Writes a new configuration and has the server read it (SIGHUP). */
+  /** Writes a new configuration for the next start; the running server goes on as it is. */
+  rewrite(settings: NatsServerSettings): void;
+  /**
+   * The same, and has the server read it at once (SIGHUP). It forgets which requests its clients have yet to answer, so their
+   * answers are refused and the requests time out: only for a server that nobody uses yet.
+   */
   reload(settings: NatsServerSettings): void;
   /** SIGTERM, then SIGKILL after 3 s. */
   stop(): Promise<void>;
@@ -37,8 +42,9 @@ export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSet
   const configFile = join(files.dir, `${files.name}.conf`);
   const logFile = join(files.dir, `${files.name}.log`);
   const pidFile = join(files.dir, `${files.name}.pid`);
+  const rewrite = (next: NatsServerSettings) => writeFileSync(configFile, natsServerConfig(next), { mode: 0o600 });
   killStale(pidFile, configFile);
-  writeFileSync(configFile, natsServerConfig(settings), { mode: 0o600 });
+  rewrite(settings);
   const log = openSync(logFile, "a", 0o640);
   const child = spawn(files.binary, ["-c", configFile], {
     stdio: ["ignore", log, log],
@@ -54,8 +60,9 @@ export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSet
     settings,
     exited,
     logTail: () => tail(logFile),
+    rewrite,
     reload: (next) => {
-      writeFileSync(configFile, natsServerConfig(next), { mode: 0o600 });
+      rewrite(next);
       child.kill("SIGHUP");
     },
     stop: () => stopChild(child, exited),

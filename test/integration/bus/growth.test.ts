@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Growing from one server to three under load, and what is left when all servers are killed (DESIGN.md 5). */
+import { contract, operation } from "@debvisor/proto-events/kit";
 import { assetNames, ensureStreams, laggingStreams, raiseReplicas } from "@debvisor/shared/bus/admin";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { expect, test, vi } from "vitest";
@@ -59,6 +60,47 @@ test(
     expect(await vi.waitFor(() => ensureStreams(manager), { timeout: 20_000 })).toEqual({ created: [] });
   },
 );
+
+const slow = contract({
+  service: "slow",
+  summary: "Answers for tests.",
+  operations: {
+    wait: operation({
+      summary: "Answers when the test says so.",
+      scope: "node",
+      effect: "read",
+      idempotent: true,
+      timeoutMs: 30_000,
+      permission: "slow:text:wait",
+      input: z.strictObject({}),
+      output: z.object({ text: z.string() }),
+      errors: [],
+      http: null,
+      cli: null,
+    }),
+  },
+  events: {},
+});
+
+test("a request that was asked before two servers join is answered after it", LIMIT, async () => {
+  await using cluster = await startBusCluster({ servers: 1 });
+  const gateway = await cluster.connectCore("gateway");
+  const id = randomNodeId();
+  const asked = Promise.withResolvers<void>();
+  const grown = Promise.withResolvers<{ text: string }>();
+  const wait = () => {
+    asked.resolve();
+    return grown.promise;
+  };
+  await (await cluster.connectNode(id)).serve<typeof slow, "node">(slow, "node", { wait });
+
+  const answer = gateway.request(id, slow, "wait", {});
+  await asked.promise;
+  await cluster.grow(3, { raise: false });
+  grown.resolve({ text: "here" });
+
+  expect(await answer).toEqual({ text: "here" });
+});
 
 test(
   "one of three servers that is stopped and comes back catches up, and the two others go on meanwhile",
