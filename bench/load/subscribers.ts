@@ -40,6 +40,7 @@ interface Run {
 }
 
 let run: Run | undefined;
+let figures: Promise<SubscriberFigures> | undefined;
 let subscribers = 0;
 
 function onFrame(index: number, payload: () => string): void {
@@ -126,25 +127,31 @@ answerParent({
       (index) => subscribe(load, index),
     );
   },
-  /** Counts until every subscriber has so many frames, or the deadline. */
-  expect: (perSubscriber: number): Promise<SubscriberFigures> =>
-    new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer);
-        const done = run;
-        run = undefined;
-        if (!done) return;
-        const wrong = done.counts.filter((count) => count !== perSubscriber).length;
-        resolve({ ms: performance.now() - done.first, frames: done.total, sample: done.sample, wrong });
-      };
-      const timer = setTimeout(end, DEADLINE_MS);
-      run = {
-        counts: new Uint32Array(subscribers),
-        perSubscriber,
-        total: 0,
-        first: performance.now(),
-        sample: "",
-        end,
-      };
-    }),
+  /** Starts to count frames; done once it is answered, so that no frame comes before it. */
+  arm: (perSubscriber: number): void => {
+    const { promise, resolve } = Promise.withResolvers<SubscriberFigures>();
+    const end = () => {
+      clearTimeout(timer);
+      const done = run;
+      run = undefined;
+      if (!done) return;
+      const wrong = done.counts.filter((count) => count !== perSubscriber).length;
+      resolve({ ms: performance.now() - done.first, frames: done.total, sample: done.sample, wrong });
+    };
+    const timer = setTimeout(end, DEADLINE_MS);
+    run = {
+      counts: new Uint32Array(subscribers),
+      perSubscriber,
+      total: 0,
+      first: performance.now(),
+      sample: "",
+      end,
+    };
+    figures = promise;
+  },
+  /** What was counted, when every subscriber has so many frames, or at the deadline. */
+  figures: (): Promise<SubscriberFigures> => {
+    if (!figures) throw new Error("nothing is counted");
+    return figures;
+  },
 });

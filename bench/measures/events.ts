@@ -117,9 +117,9 @@ async function startSides(bus: BenchBus, children: AsyncDisposableStack, count: 
 }
 
 async function deliverOurs({ ours }: Sides, messages: number): Promise<SubscriberFigures & { publishMs: number }> {
-  const arrived = ours.subscribers.call<SubscriberFigures>("expect", messages);
+  await ours.subscribers.call("arm", messages);
   const publishMs = await ours.publisher.call<number>("publish", messages);
-  return { ...(await arrived), publishMs };
+  return { ...(await ours.subscribers.call<SubscriberFigures>("figures")), publishMs };
 }
 
 async function deliverBare(
@@ -127,7 +127,7 @@ async function deliverBare(
   text: string,
   count: number,
 ): Promise<SubscriberFigures & { publishMs: number }> {
-  const arrived = bare.subscribers.call<SubscriberFigures>("expect", count);
+  await bare.subscribers.call("arm", count);
   await bare.server.call("broadcast", { text, count });
-  return { ...(await arrived), publishMs: 0 };
+  return { ...(await bare.subscribers.call<SubscriberFigures>("figures")), publishMs: 0 };
 }
