@@ -17,6 +17,7 @@ import { Admission } from "../../apps/lab/src/admission.ts";
 import { addNode, labPaths, newCluster } from "../../apps/lab/src/lab-files.ts";
 import { freePorts } from "../../apps/lab/src/ports.ts";
 import { NATS_CACHE_DIR } from "../../tools/paths.ts";
+import { stopOnSignal } from "../stop-on-signal.ts";
 
 /** A running bus with one node's folder. */
 export interface BenchBus extends AsyncDisposable {
@@ -64,9 +65,11 @@ export async function startBenchBus(): Promise<BenchBus> {
   mkdirSync(logDir);
   let member: BusMember | undefined;
   const stop = async () => {
+    forget();
     await member?.stop();
     rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 });
   };
+  const forget = stopOnSignal(stop);
   try {
     member = createMember(nodeDir, node.id, binary);
     await member.startAlone();

@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 import { socketPath } from "../../apps/lab/src/control.ts";
 import { ROOT } from "../../tools/paths.ts";
 import { stopProcess } from "../child.ts";
+import { stopOnSignal } from "../stop-on-signal.ts";
 
 /** What `dvctl lab status` prints, as far as the bench needs it. */
 export interface LabStatus {
@@ -38,10 +39,12 @@ export async function startLab(options: { nodes: number; port: number; cacheDir:
   });
   const printed: string[] = [];
   const dispose = async () => {
+    forget();
     await stopProcess(child);
     rmSync(dataDir, { recursive: true, force: true });
     rmSync(socketPath(dataDir), { force: true });
   };
+  const forget = stopOnSignal(dispose);
   const ready = new Promise<number>((resolve, reject) => {
     const fail = (why: string) => reject(new Error(`the local cluster ${why}: ${printed.slice(-8).join(" | ")}`));
     const timer = setTimeout(() => fail("did not become ready"), START_LIMIT_MS);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { systemClock } from "@debvisor/shared/clock";
 import { ROOT } from "../../tools/paths.ts";
 import { lastLines, stopProcess } from "../child.ts";
+import { stopOnSignal } from "../stop-on-signal.ts";
 import type { BenchBus } from "./bus.ts";
 
 /** Gateway and discovery of the bench's node; the gateway is not ready without the other. */
@@ -20,8 +21,10 @@ const START_LIMIT_MS = 30_000;
 export async function startServices(bus: BenchBus): Promise<Services> {
   const [discovery, gateway] = [spawnService(bus, "discovery"), spawnService(bus, "gateway")];
   const stop = async () => {
+    forget();
     await Promise.all([stopProcess(discovery), stopProcess(gateway)]);
   };
+  const forget = stopOnSignal(stop);
   const deadline = systemClock.monotonic() + START_LIMIT_MS;
   while (!(await isReady(bus.gatewayUrl))) {
     if (gateway.exitCode !== null || discovery.exitCode !== null || systemClock.monotonic() > deadline) {

@@ -12,6 +12,7 @@ import { isFree } from "../../apps/lab/src/ports.ts";
 import { type RunningLab, startLab } from "../environment/lab.ts";
 import { megabytes, residentBytes } from "../environment/limits.ts";
 import { type Measure, type MeasureContext, median, round } from "../measure.ts";
+import { stopOnSignal } from "../stop-on-signal.ts";
 
 const READY_GOAL_S = 6;
 const MEMORY_GOAL_MB = 120;
@@ -24,6 +25,8 @@ export const localCluster: Measure = {
     const nodes = quick ? 1 : 3;
     const starts = quick ? 1 : 3;
     const cacheDir = mkdtempSync(join(tmpdir(), "dv-bench-cache-"));
+    const remove = () => rmSync(cacheDir, { recursive: true, force: true });
+    const forget = stopOnSignal(() => Promise.resolve(remove()));
     const times: number[] = [];
     const timelines: (readonly string[])[] = [];
     try {
@@ -35,7 +38,8 @@ export const localCluster: Measure = {
         if (i === starts - 1) await memory(context, lab);
       }
     } finally {
-      rmSync(cacheDir, { recursive: true, force: true });
+      forget();
+      remove();
     }
     const [first = 0, ...later] = times;
     report({

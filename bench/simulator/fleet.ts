@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CredentialIssuer } from "@debvisor/shared/bus/trust";
 import { type Child, startChild } from "../child.ts";
+import { stopOnSignal } from "../stop-on-signal.ts";
 import type { AgentSpec } from "./agent.ts";
 import { assignBehaviours, type Behaviour, type FaultFractions } from "./faults.ts";
 import { identityOf } from "./identity.ts";
@@ -65,10 +66,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const logDir = mkdtempSync(join(tmpdir(), "dv-fleet-"));
   const processes: Child[] = [];
   const stop = async () => {
+    forget();
     await Promise.all(processes.map((child) => child.call("stop").catch(() => undefined)));
     await Promise.all(processes.map((child) => child.stop()));
     rmSync(logDir, { recursive: true, force: true });
   };
+  const forget = stopOnSignal(stop);
   try {
     // Before the first heartbeat, or the registry enters some of the agents itself.
     const registered = await timed(async () => {
