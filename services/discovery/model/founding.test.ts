@@ -128,13 +128,27 @@ test("a proposer that was refused tries a higher round, and a decision is not ch
   expect([B, C].map((node) => electors.get(node)?.formed)).toEqual([decided, decided]);
 });
 
-test("a second formation of the same cluster is told and not adopted", () => {
-  const [one, other] = [formed([A, B]), formed([C, D])];
+test.each([
+  ["the same size", formed([C, D])],
+  ["another size", formed([C], 1)],
+])("a second formation of the same cluster, for %s, is told and not adopted", (_, other) => {
+  const one = formed([A, B]);
   const member = elector(A);
   member.receive(B, { kind: "formed", formation: one });
 
   expect(member.receive(C, { kind: "formed", formation: other })).toEqual({ split: other });
   expect(member.formed).toEqual(one);
+});
+
+test("of a proposer that names two founders in one ballot only the first is voted for", () => {
+  const voter = elector(B);
+  const ballot = { round: 3, node: A };
+  const vote = (formation: string) => ({ ballot, founder: { node: A, formation: formation.repeat(32) } });
+
+  expect(voter.receive(A, { kind: "accept", vote: vote("1") }).reply).toMatchObject({ kind: "accepted" });
+  expect(voter.receive(A, { kind: "accept", vote: vote("2") })).toEqual({
+    reply: { kind: "refuse", ballot, promised: ballot },
+  });
 });
 
 test("a fourth server of three is named and not counted", () => {

@@ -15,7 +15,7 @@ import { z } from "zod";
 export const ClusterSize = z.union([z.literal(1), z.literal(3), z.literal(5)]);
 export type ClusterSize = z.output<typeof ClusterSize>;
 
-const Ballot = z.strictObject({ round: z.number().int().min(1).max(1_000_000), node: NodeId });
+const Ballot = z.strictObject({ round: z.number().int().min(1), node: NodeId });
 export type Ballot = z.output<typeof Ballot>;
 
 /** What is decided: who founds, and the random id of that formation. */
@@ -191,9 +191,12 @@ export class Elector {
 
   #learn(formation: Formation): Effects {
     const { cluster, size, verify } = this.#options;
-    if (formationFault(formation, { cluster, size, verify }) !== undefined) return {};
     const { formed } = this.#kept;
-    if (formed) return formed.founder.formation === formation.founder.formation ? {} : { split: formation };
+    if (formed?.founder.formation === formation.founder.formation) return {};
+    // Another formation of this cluster id is a split whatever size it was made for; only one for our size can be adopted.
+    const context = { cluster, size: formed ? formation.size : size, verify };
+    if (formationFault(formation, context) !== undefined) return {};
+    if (formed) return { split: formation };
     this.#kept = { ...this.#kept, formed: formation };
     return { keep: this.#kept, broadcast: { kind: "formed", formation } };
   }

@@ -28,7 +28,7 @@ export interface NatsProcess {
   rewrite(settings: NatsServerSettings): void;
   /**
    * The same, and has the server read it at once (SIGHUP). It forgets which requests its clients have yet to answer, so their
-   * answers are refused and the requests time out: only for a server that nobody uses yet.
+   * answers are refused and the requests time out: only for a server that has just started.
    */
   reload(settings: NatsServerSettings): void;
   /** SIGTERM, then SIGKILL after 3 s. */
