@@ -118,6 +118,38 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "Another node is registered under that name.",
     remedy: "Choose another name, or delete the old node first.",
   },
+  MEMBER_REMOVED: {
+    kind: "permission-denied",
+    summary: "The machine was removed from this cluster and may not come back under its key.",
+    remedy:
+      "Give it a new identity with `dvctl nodes reset --confirm ID` on that machine, then let it join as a new node.",
+  },
+  IDENTITY_CONFLICT: {
+    kind: "conflict",
+    summary: "Another key claims the node id of a member.",
+    remedy: "A cloned disk carries its key along: run `dvctl nodes reset --confirm ID` on the copy.",
+  },
+  JOIN_CLOSED: {
+    kind: "permission-denied",
+    summary: "The cluster no longer lets machines in by the cluster secret alone.",
+    remedy: "Run `dvctl nodes accept` on a member and type the code at the machine: `debvisor-join --code CODE`.",
+  },
+  CLUSTER_FULL: {
+    kind: "precondition-failed",
+    summary: "The cluster has as many servers as it is declared to have.",
+    remedy: "Let the machine join with role worker.",
+  },
+  FORMATION_SPLIT: {
+    kind: "conflict",
+    summary: "Two formations of one cluster id exist. They are never merged.",
+    remedy:
+      "See docs/guides/recover-a-cluster.md; the one without workloads is reset with `dvctl nodes reset --confirm ID`.",
+  },
+  PRESEED_INVALID: {
+    kind: "invalid-argument",
+    summary: "The preseed file cannot be used.",
+    remedy: "Correct the named field; docs/guides/form-a-cluster.md describes the file.",
+  },
   NODE_ALIVE: {
     kind: "precondition-failed",
     summary: "A node that still sends heartbeats cannot be deleted.",
@@ -309,6 +341,35 @@ export const SPECIFIC_ERROR_CODES = {
     kind: "conflict",
     summary: "A witness will not cosign a checkpoint: it contradicts one that it has cosigned before.",
     remedy: "Run `dvctl audit verify`, and keep the trail of every server before anything else.",
+  },
+  JOIN_PROOF_FAILED: {
+    kind: "permission-denied",
+    summary:
+      "On the join port one side could not prove that it may be believed: another secret, a wrong code, an unknown key.",
+    remedy:
+      "Compare cluster id and secret in the preseed files of both machines; after a wrong code run `dvctl nodes accept` anew.",
+  },
+  JOIN_CODE_WRONG: {
+    kind: "operation-failed",
+    summary:
+      "The machine that was asked does not believe the one-time code; it is another one, or the machine is no member.",
+    remedy:
+      "Type the code again, three wrong ones make it void; name the member with `--address HOST` where others may answer in its place.",
+  },
+  JOIN_VERSION: {
+    kind: "precondition-failed",
+    summary: "The two machines have no version of the join protocol in common.",
+    remedy: "Install the same release on both; the message names the versions of each.",
+  },
+  JOIN_MODE_REFUSED: {
+    kind: "precondition-failed",
+    summary: "The other machine does not let anyone in by this kind of proof now; no weaker one is tried instead.",
+    remedy: "Run `dvctl nodes accept` on a member and type the code at the machine, or wait until a member is ready.",
+  },
+  JOIN_UNREACHABLE: {
+    kind: "unavailable",
+    summary: "The join port cannot be reached, or the connection ended before an answer.",
+    remedy: "Check address, TCP port 8422 and firewall; a busy member drops connections, so try again.",
   },
 } as const satisfies Record<string, ErrorEntry>;
 
