@@ -6,6 +6,7 @@
 import { parseArgs } from "node:util";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { createLogger } from "@debvisor/shared/log";
+import { followFiles } from "@debvisor/shared/nats-server/follow";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/member-from-files";
 import { readMembership, readNode } from "@debvisor/shared/node-files";
@@ -20,7 +21,11 @@ try {
   const { path } = await locateNatsServer({ cacheDir: `${dir}/cache`, fetch: false, log: (line) => log.info(line) });
   const member = memberFromFiles(dir, readNode(dir), membership, path, log);
   if (!member) throw new DvError("UNAVAILABLE", "This node is no server; it uses the servers of others.");
-  const stop = () => void member.stop().finally(() => process.exit(0));
+  const following = followFiles(dir, member, log);
+  const stop = () => {
+    following.stop();
+    void member.stop().finally(() => process.exit(0));
+  };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   await startMember(member);

@@ -66,6 +66,7 @@ class SimulatedStore {
   get bus(): LeaseBus {
     const bucket: Bucket<LeaseRecord> = {
       get: () => this.#request(() => this.#current()),
+      list: () => this.#request(() => (this.#current() ? [this.#current() as BucketEntry<LeaseRecord>] : [])),
       create: (key, value, options) => this.#request(() => this.#put(key, value, 0, options?.ttlSeconds ?? 0)),
       update: (key, value, revision, options) =>
         this.#request(() => this.#put(key, value, revision, options?.ttlSeconds ?? 0)),

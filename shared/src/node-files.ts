@@ -4,12 +4,16 @@
  * On a real node the folder is /var/lib/debvisor, in the local cluster `<data>/nodes/<id>`. Files with secrets have mode 0600.
  */
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
 import { z } from "zod";
 import { writeFileAtomic } from "./atomic-file.ts";
+import type { BusTls } from "./bus/tls.ts";
+import { TrustSeeds } from "./bus/trust-seeds.ts";
 import { DvError } from "./errors.ts";
+import { makeFolders } from "./folders.ts";
+import { readGiven } from "./given-file.ts";
 
 const Port = z.number().int().min(1).max(65535);
 
@@ -26,15 +30,6 @@ export const NodeFile = z.strictObject({
 });
 export type NodeFile = z.output<typeof NodeFile>;
 
-/** What a node is told before it joins, by whoever sets it up: which cluster to look for. */
-export const Preseed = z.strictObject({
-  version: z.literal(1),
-  cluster: z.string(),
-  /** 32 bytes, base64: key by which members of that cluster are recognised on mDNS. */
-  advertiseKey: z.base64(),
-});
-export type Preseed = z.output<typeof Preseed>;
-
 /** What the cluster gave a node when it admitted it. */
 export const Membership = z.strictObject({
   version: z.literal(1),
@@ -47,6 +42,10 @@ export const Membership = z.strictObject({
   commandSigners: z.array(z.string()).min(1),
   /** By which signatures of users of the bus are checked: the operator's public key, and the accounts that it signed. */
   trust: z.strictObject({ operator: z.string(), accounts: z.strictObject({ core: z.string(), nodes: z.string() }) }),
+  /** Random id of the cluster's formation: two formations of one cluster id are never merged. */
+  formation: z.string(),
+  /** Join ports of the servers, and by which key each is recognised (SHA-256 of the SPKI, hexadecimal). */
+  joinServers: z.array(z.strictObject({ host: z.string(), port: Port, spki: z.string().regex(/^[0-9a-f]{64}$/) })),
   /** Present on server nodes. */
   server: z
     .strictObject({
@@ -67,18 +66,41 @@ export const Membership = z.strictObject({
 });
 export type Membership = z.output<typeof Membership>;
 
+/** What every server has and nobody else: with these a machine can be admitted. File of mode 0600. */
+export const ServerSecrets = z.strictObject({
+  version: z.literal(1),
+  cluster: z.string(),
+  trust: TrustSeeds,
+  authority: z.strictObject({ certificatePem: z.string(), keyPem: z.string() }),
+  routePassword: z.string().min(32),
+  /** Cluster secret, base64 of 32 bytes or more: who has it may ask to join unattended. */
+  secret: z.base64(),
+});
+export type ServerSecrets = z.output<typeof ServerSecrets>;
+
 /** Paths inside a node's folder. */
 export function nodePaths(dir: string) {
   return {
     dir,
     node: join(dir, "node.json"),
     identity: join(dir, "identity.pem"),
-    preseed: join(dir, "preseed.json"),
     membership: join(dir, "membership.json"),
+    /** Servers only. */
+    secrets: join(dir, "secrets", "server.json"),
+    /** What an elector must not forget, and what it decided. */
+    promises: join(dir, "promises.json"),
+    /** What the founder enters into the membership when its services first start. */
+    founding: join(dir, "founding.json"),
     credential: (purpose: string) => join(dir, "credentials", `${purpose}.creds`),
     /** Settings that whoever set the node up wrote; the operator's file wins over it. */
     presets: (service: string) => join(dir, "presets", `${service}.yaml`),
     state: (service: string) => join(dir, "state", service),
+    /** What the node shows on the bus, and the authorities that it believes; `ca.pem` may hold several. */
+    tls: {
+      ca: join(dir, "tls", "ca.pem"),
+      certificate: join(dir, "tls", "node.pem"),
+      key: join(dir, "tls", "node.key"),
+    },
     nats: join(dir, "nats"),
     log: join(dir, "node.log"),
     etc: join(dir, "etc"),
@@ -124,9 +146,10 @@ export function readNode(dir: string): NodeFile {
   return node;
 }
 
-/** Reads which cluster the node is to look for. @throws DATA_FOLDER_CORRUPT */
-export function readPreseed(dir: string): Preseed {
-  return readJsonFile(nodePaths(dir).preseed, Preseed);
+/** By which authorities the node checks the servers of the bus; undefined while it has been given none. */
+export function busTls(dir: string): BusTls | undefined {
+  const { ca } = nodePaths(dir).tls;
+  return existsSync(ca) ? { caFile: ca } : undefined;
 }
 
 /** Reads what the cluster gave the node; undefined before it was admitted. @throws DATA_FOLDER_CORRUPT */
@@ -137,11 +160,14 @@ export function readMembership(dir: string): Membership | undefined {
 /** Reads a credential. @throws DATA_FOLDER_CORRUPT when it is missing */
 export function readCredential(dir: string, purpose: string, user: string): { user: string; creds: string } {
   const file = nodePaths(dir).credential(purpose);
+  let creds: string | undefined;
   try {
-    return { user, creds: readFileSync(file, "utf8") };
+    creds = readGiven(`${purpose}.creds`, file);
   } catch (error) {
     throw new DvError("DATA_FOLDER_CORRUPT", `The credential ${file} cannot be read.`, { cause: error });
   }
+  if (creds === undefined) throw new DvError("DATA_FOLDER_CORRUPT", `The credential ${file} is missing.`);
+  return { user, creds };
 }
 
 /** Reads a JSON file and checks it. @throws DATA_FOLDER_CORRUPT naming the file and what is wrong */
@@ -171,6 +197,6 @@ export function readJsonFileIfPresent<T>(file: string, schema: z.ZodType<T>): T 
 
 /** Writes a file of mode 0600 whole or not at all, with the folders above it. */
 export function writePrivateFile(file: string, content: string): void {
-  mkdirSync(join(file, ".."), { recursive: true, mode: 0o700 });
+  makeFolders(join(file, ".."), 0o700);
   writeFileAtomic(file, content, 0o600);
 }

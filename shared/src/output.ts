@@ -4,12 +4,13 @@
  * both into the log file when one was asked for (X-07). Text from the network may carry terminal control sequences;
  * everything that is shown passes `printable`.
  */
-import { closeSync, fchmodSync, fstatSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, fchmodSync, fstatSync, openSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import { styleText } from "node:util";
 import { type Clock, systemClock, timestamp } from "./clock.ts";
 import { DvError } from "./errors.ts";
+import { makeFolders } from "./folders.ts";
 
 /** Formats of a result. */
 export const FORMATS = ["table", "json", "yaml"] as const;
@@ -130,7 +131,7 @@ export interface LogFile {
 /** Opens a log file and makes its folder. `mask` hides secrets in each line. @throws INVALID_ARGUMENT when it cannot be written */
 export function openLogFile(path: string, mask: (text: string) => string): LogFile {
   try {
-    makeFolder(dirname(path));
+    makeFolders(dirname(path));
     const descriptor = openSync(path, "a", 0o640);
     // The umask may have taken the group's right away; a file that was there before keeps its mode.
     if (fstatSync(descriptor).size === 0) fchmodSync(descriptor, 0o640);
@@ -140,22 +141,6 @@ export function openLogFile(path: string, mask: (text: string) => string): LogFi
     };
   } catch (error) {
     throw unwritable(path, error);
-  }
-}
-
-/*
- * Node's `recursive: true` loops for ever where a folder cannot be made below one that exists and the system says ENOENT, as
- * in /proc (seen with 26.10); a typing error in a path must not hang a command.
- */
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EEXIST") return;
-    if (code !== "ENOENT" || dirname(path) === path) throw error;
-    makeFolder(dirname(path));
-    mkdirSync(path);
   }
 }
 

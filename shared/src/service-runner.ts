@@ -19,7 +19,16 @@ import { systemClock } from "./clock.ts";
 import { loadConfig, readEnv } from "./config.ts";
 import { DvError, toDvError } from "./errors.ts";
 import { createLogger, type Logger } from "./log.ts";
-import { type Membership, type NodeFile, nodePaths, readCredential, readMembership, readNode } from "./node-files.ts";
+import { hasFormed } from "./nats-server/member.ts";
+import {
+  busTls,
+  type Membership,
+  type NodeFile,
+  nodePaths,
+  readCredential,
+  readMembership,
+  readNode,
+} from "./node-files.ts";
 import type { RunningService, ServiceContext, ServiceDefinition } from "./service.ts";
 import { startTracing, type Tracing } from "./telemetry.ts";
 import { VERSION } from "./version.ts";
@@ -27,6 +36,7 @@ import { VERSION } from "./version.ts";
 const DEFAULT_NODE_DIR = "/var/lib/debvisor";
 const STOP_LIMIT_MS = 3_000;
 const BUS_PATIENCE_MS = 30_000;
+const FORMED_LOOK_MS = 50;
 /** A collector that does not answer must not hold up the end of a process. */
 const TRACING_STOP_MS = 500;
 
@@ -72,6 +82,7 @@ export class ServiceHost {
       files: configFiles(this.#dir, this.#node, definition.name),
       flags,
     });
+    if (isServer) await this.#untilFormed();
     const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
     const nodeBus = await this.#connectNode(log);
     const connections = coreBus ? [coreBus, nodeBus] : [nodeBus];
@@ -125,6 +136,16 @@ export class ServiceHost {
     await Promise.all(connections.map((bus) => bus.close()));
   }
 
+  /**
+   * The server of this node leaves requests without an answer, for up to ten seconds, while it founds or joins its cluster for the
+   * first time. Whoever waits until that is over is quicker than one whose first requests got lost.
+   */
+  async #untilFormed(): Promise<void> {
+    const { nats } = nodePaths(this.#dir);
+    const deadline = systemClock.monotonic() + BUS_PATIENCE_MS;
+    while (!hasFormed(nats) && systemClock.monotonic() < deadline) await systemClock.sleep(FORMED_LOOK_MS);
+  }
+
   #identity(service: string): ServiceContext["node"] {
     const stateDir = nodePaths(this.#dir).state(service);
     mkdirSync(stateDir, { recursive: true, mode: 0o700 });
@@ -136,6 +157,7 @@ export class ServiceHost {
       version: VERSION,
       bootId: randomUUID(),
       root: this.#node.root,
+      dir: this.#dir,
       stateDir,
       addresses: hostAddresses(this.#membership.server?.host),
       advertiseKey: Buffer.from(this.#membership.advertiseKey, "base64"),
@@ -166,7 +188,9 @@ export class ServiceHost {
   }
 
   async #connect(purpose: string, user: string, origin: string, log: Logger): Promise<ConnectedBus> {
+    const tls = busTls(this.#dir);
     return connectBus({
+      ...(tls ? { tls } : {}),
       tracing: await this.#startTracing(),
       servers: this.#membership.busServers,
       credential: readCredential(this.#dir, purpose, user),

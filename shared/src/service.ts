@@ -24,6 +24,8 @@ export interface NodeIdentity {
   readonly bootId: string;
   /** The host's root: `/` on a real node, a folder in the local cluster (DESIGN.md 8a). File operations stay inside. */
   readonly root: string;
+  /** Folder with the node's files (node-files.ts). */
+  readonly dir: string;
   /** Folder in which the service may keep its own files. */
   readonly stateDir: string;
   /** Addresses that others may reach the node at. */

@@ -13,6 +13,8 @@ import { contractsOf } from "@debvisor/proto-events/registry";
 import { inboxPrefix } from "@debvisor/proto-events/subjects";
 import { ensureStreams, openAdmin, raiseReplicas } from "@debvisor/shared/bus/admin";
 import { type ConnectedBus, type ConnectOptions, connectBus } from "@debvisor/shared/bus/connect";
+import { connectSystem, type SystemConnection } from "@debvisor/shared/bus/system";
+import { tlsOption } from "@debvisor/shared/bus/tls";
 import {
   type Credential,
   type CredentialIssuer,
@@ -24,17 +26,22 @@ import {
   type VerifierTrust,
   verifierTrust,
 } from "@debvisor/shared/bus/trust";
+import type { TrustSeeds } from "@debvisor/shared/bus/trust-seeds";
 import { createLogger, type Logger } from "@debvisor/shared/log";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
+import type { Authority } from "@debvisor/shared/pki/authority";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, onTestFinished } from "vitest";
 import { NATS_CACHE_DIR } from "../../tools/paths.ts";
 import { type BusServer, busServer, filesBelow, freePorts, killLeftovers } from "./bus-server.ts";
+import { testAuthority, writeServerTls } from "./certificates.ts";
 
 /** How large the bus is at first. */
 export interface BusClusterOptions {
   readonly servers: 1 | 3;
+  /** TLS as between real nodes; default false, because most tests are not about it. */
+  readonly tls?: boolean;
 }
 
 const REPLICA_PATIENCE_MS = 30_000;
@@ -44,11 +51,8 @@ export async function startBusCluster(options: BusClusterOptions): Promise<BusCl
   const log = (): void => undefined;
   const binary = (await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log })).path;
   const seeds = createTrustSeeds();
-  const cluster = new BusCluster(binary, createIssuer(seeds), {
-    server: await serverTrust(seeds),
-    verifier: await verifierTrust(seeds),
-    commandSigners: commandSigners(seeds),
-  });
+  const trust = { server: await serverTrust(seeds), verifier: await verifierTrust(seeds) };
+  const cluster = new BusCluster(binary, seeds, trust, options.tls ? await testAuthority() : undefined);
   cluster.finishIsPromised = finishWithTest(cluster);
   try {
     await cluster.found();
@@ -94,6 +98,10 @@ export class BusCluster implements AsyncDisposable {
   readonly log: Logger;
   readonly dir = mkdtempSync(path.join(tmpdir(), "debvisor-bus-"));
   readonly routePassword = randomBytes(16).toString("hex");
+  /** Whoever holds them is the cluster's authority. */
+  readonly seeds: TrustSeeds;
+  /** Signs the servers' certificates; undefined in a bus without TLS. */
+  readonly authority: Authority | undefined;
   readonly #binary: string;
   readonly #servers: BusServer[] = [];
   readonly #open: { close(): Promise<void> }[] = [];
@@ -103,14 +111,17 @@ export class BusCluster implements AsyncDisposable {
 
   constructor(
     binary: string,
-    issuer: CredentialIssuer,
-    trust: { server: ServerTrust; verifier: VerifierTrust; commandSigners: readonly string[] },
+    seeds: TrustSeeds,
+    trust: { server: ServerTrust; verifier: VerifierTrust },
+    authority: Authority | undefined,
   ) {
     this.#binary = binary;
     this.verifierTrust = trust.verifier;
-    this.commandSigners = trust.commandSigners;
-    this.issuer = issuer;
+    this.commandSigners = commandSigners(seeds);
+    this.issuer = createIssuer(seeds);
     this.trust = trust.server;
+    this.seeds = seeds;
+    this.authority = authority;
     this.log = createLogger({ level: "debug", destination: path.join(this.dir, "connections.log") });
     process.once("exit", this.#onExit);
   }
@@ -118,6 +129,11 @@ export class BusCluster implements AsyncDisposable {
   /** `host:port` of every server, for clients. */
   get urls(): string[] {
     return this.#servers.map((server) => server.url);
+  }
+
+  /** How clients check the servers. */
+  get tls(): { tls?: { ca: string } } {
+    return this.authority ? { tls: { ca: this.authority.certificatePem } } : {};
   }
 
   get servers(): readonly BusServer[] {
@@ -154,6 +170,12 @@ export class BusCluster implements AsyncDisposable {
     await bus.close();
   }
 
+  /** Stops a server for good: those that join later have no route to it. */
+  async retire(server: BusServer): Promise<void> {
+    await server.stop();
+    this.#servers.splice(this.#servers.indexOf(server), 1);
+  }
+
   /** Connects a service's core part. */
   async connectCore(service: string, options: Partial<ConnectOptions> = {}): Promise<ConnectedBus> {
     const node = randomNodeId();
@@ -186,18 +208,27 @@ export class BusCluster implements AsyncDisposable {
   async connect(
     options: Pick<ConnectOptions, "credential" | "origin" | "node"> & Partial<ConnectOptions>,
   ): Promise<ConnectedBus> {
-    const bus = await connectBus({ servers: this.urls, version: "0.1.0", log: this.log, ...options });
+    const bus = await connectBus({ servers: this.urls, version: "0.1.0", log: this.log, ...this.tls, ...options });
     this.#open.push(bus);
     return bus;
   }
 
+  /** Connects to the system account of a server that runs; closed at the end. */
+  async connectSystem(server = this.server(0)): Promise<SystemConnection> {
+    const credential = await this.issuer.forSystem(randomNodeId());
+    const system = await connectSystem(server.url, credential, 5_000, this.tls.tls);
+    this.#open.push(system);
+    return system;
+  }
+
   /** A bare connection of the NATS client, as an attacker with that credential has it; closed at the end. */
-  async connectBare(credential: Credential): Promise<NatsConnection> {
+  async connectBare(credential: Credential, servers = this.urls): Promise<NatsConnection> {
     const connection = await connect({
-      servers: this.urls,
+      servers,
       authenticator: credsAuthenticator(new TextEncoder().encode(credential.creds)),
       inboxPrefix: inboxPrefix(credential.user),
       reconnect: false,
+      ...tlsOption(this.tls.tls),
     });
     this.#open.push(connection);
     return connection;
@@ -232,12 +263,13 @@ export class BusCluster implements AsyncDisposable {
   async #add(others: readonly string[]): Promise<BusServer> {
     const id = randomNodeId();
     const [port = 0, clusterPort = 0, monitorPort = 0, a = 0, b = 0, c = 0] = await freePorts(6);
-    const server = busServer({
+    const dir = path.join(this.dir, String(this.#servers.length));
+    const options = {
       binary: this.#binary,
-      dir: path.join(this.dir, String(this.#servers.length)),
+      dir,
       log: this.log,
       systemCredential: await this.issuer.forSystem(id),
-      helperPorts: [a, b, c],
+      helperPorts: [a, b, c] as const,
       settings: {
         serverName: `${id}-1`,
         host: "127.0.0.1",
@@ -248,8 +280,10 @@ export class BusCluster implements AsyncDisposable {
         routes: [...others, `127.0.0.1:${clusterPort}`],
         routePassword: this.routePassword,
         trust: this.trust,
+        ...(this.authority ? { tls: await writeServerTls(path.join(dir, "tls"), this.authority) } : {}),
       },
-    });
+    };
+    const server = busServer(options, () => this.urls.filter((url) => url !== `127.0.0.1:${port}`));
     this.#servers.push(server);
     return server;
   }

@@ -3,7 +3,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import path from "node:path";
-import { BusMember, type MemberOptions } from "@debvisor/shared/nats-server/member";
+import type { NatsServerTls } from "@debvisor/shared/nats-server/config";
+import { BusMember, type MemberOptions, type ServerChanges } from "@debvisor/shared/nats-server/member";
 
 const HOST = "127.0.0.1";
 /** Below the range from which the kernel takes ports of outgoing connections, so that none of those is in the way. */
@@ -20,6 +21,8 @@ export interface BusServer {
   readonly route: string;
   /** Process id; undefined while there is none. */
   readonly pid: number | undefined;
+  /** Its certificate files; undefined in a bus without TLS. */
+  readonly tls: NatsServerTls | undefined;
   /** kill -9. The member starts the server again by itself after 200 ms or more. */
   kill(): void;
   /** Stops the server in an orderly way; it stays stopped. */
@@ -28,12 +31,16 @@ export interface BusServer {
   start(): Promise<void>;
   /** Tells the server who is there; takes effect at once. */
   setRoutes(routes: readonly string[]): void;
+  /** Has the server read its certificate files again. */
+  takeUpCertificates(): Promise<void>;
+  /** Tells the server what changed; for its next start, a new password between servers at once. */
+  adopt(changes: Partial<ServerChanges>): void;
   /** Resolves when a server with another process id than `pid` says that it is healthy. */
   recovered(pid: number | undefined, patienceMs?: number): Promise<void>;
 }
 
-/** Makes a server. `routes` are the cluster listeners of all servers, its own included. */
-export function busServer(options: MemberOptions): BusServer {
+/** Makes a server. `routes` are the cluster listeners of all servers, its own included; `others` is asked at every start. */
+export function busServer(options: MemberOptions, others: () => readonly string[]): BusServer {
   let member = new BusMember(options);
   const { settings } = options;
   return {
@@ -43,16 +50,20 @@ export function busServer(options: MemberOptions): BusServer {
     get pid() {
       return member.pid;
     },
+    tls: settings.tls,
     kill: () => {
       if (member.pid !== undefined) process.kill(member.pid, "SIGKILL");
     },
     stop: () => member.stop(),
     start: () => {
-      const routes = member.settings.routes;
-      member = new BusMember({ ...options, settings: { ...settings, routes } });
+      const { routes, trust, routePassword } = member.settings;
+      const next = { ...settings, routes, trust, routePassword };
+      member = new BusMember({ ...options, settings: next, others: others() });
       return routes.length > 1 ? member.join() : member.startAlone();
     },
     setRoutes: (routes) => member.setRoutes(routes),
+    adopt: (changes) => member.adopt(changes),
+    takeUpCertificates: () => member.takeUpCertificates(),
     recovered: async (pid, patienceMs = 30_000) => {
       const deadline = performance.now() + patienceMs;
       while (member.pid === pid || !(await isHealthy(settings.monitorPort))) {

@@ -2,7 +2,8 @@
 /** The chain of trust: who is believed to be who, and every way in which a link does not hold. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { credentialParts } from "../bus/keys.ts";
-import { createIssuer, createTrustSeeds, type TrustSeeds, type VerifierTrust, verifierTrust } from "../bus/trust.ts";
+import { createIssuer, createTrustSeeds, type VerifierTrust, verifierTrust } from "../bus/trust.ts";
+import type { TrustSeeds } from "../bus/trust-seeds.ts";
 import { type TrustChain, trustChain } from "./trust.ts";
 
 const NODE = "abcdefghijklmnop";

@@ -81,7 +81,9 @@ export async function raiseReplicas(
   const servers = new Set<string>();
   for (const name of assetNames()) {
     let info = await manager.streams.info(name);
-    if (info.config.num_replicas < replicas) {
+    // A stream that lost a server of three keeps the number in its configuration; the update gives it another one.
+    const isShort = Boolean(info.cluster?.leader) && serversOf(info).length < replicas;
+    if (info.config.num_replicas < replicas || isShort) {
       await manager.streams.update(name, { ...info.config, num_replicas: replicas });
       raised.push(name);
     }
@@ -96,10 +98,41 @@ function serversOf({ cluster }: StreamInfo): string[] {
   return [cluster?.leader, ...(cluster?.replicas ?? []).map(({ name }) => name)].filter((name) => name !== undefined);
 }
 
-/** Streams that have fewer current replicas than configured. */
-export async function laggingStreams(manager: JetStreamManager): Promise<string[]> {
+/** Streams that have fewer current replicas than configured; one on the server `except` is not missed. */
+export async function laggingStreams(manager: JetStreamManager, except?: string): Promise<string[]> {
   const infos = await Promise.all(assetNames().map((name) => manager.streams.info(name)));
-  return infos.filter((info) => !hasCurrentReplicas(info, info.config.num_replicas)).map((info) => info.config.name);
+  const wanted = (info: StreamInfo) => info.config.num_replicas - (except && serversOf(info).includes(except) ? 1 : 0);
+  return infos.filter((info) => !hasCurrentReplicas(info, wanted(info), except)).map((info) => info.config.name);
+}
+
+/** Streams of which a server holds a replica. @throws BUS_UNAVAILABLE */
+export async function streamsOn(manager: JetStreamManager, server: string): Promise<string[]> {
+  const infos = await Promise.all(assetNames().map((name) => manager.streams.info(name)));
+  return infos.filter((info) => serversOf(info).includes(server)).map((info) => info.config.name);
+}
+
+/**
+ * Moves the replicas of a server to others, one stream at a time, and waits until each is current before the next (RULES.md 19).
+ * There has to be a server that does not hold the stream yet. Can be repeated at any time.
+ * @throws BUS_UNAVAILABLE when a stream does not become current within `patienceMs`
+ */
+export async function moveReplicas(
+  connection: NatsConnection,
+  server: string,
+  patienceMs: number,
+): Promise<{ moved: string[] }> {
+  const manager = await openAdmin(connection);
+  const moved = await streamsOn(manager, server);
+  for (const name of moved) {
+    const subject = `$JS.API.STREAM.PEER.REMOVE.${name}`;
+    // Answered late or never while leadership moves: what is looked at is the stream.
+    await connection.request(subject, JSON.stringify({ peer: server }), { timeout: 3_000 }).catch(() => undefined);
+    const { num_replicas: replicas } = (await manager.streams.info(name)).config;
+    const info = await waitForReplicas(manager, name, replicas, patienceMs);
+    if (serversOf(info).includes(server))
+      throw new DvError("BUS_UNAVAILABLE", `The server ${server} still holds a replica of ${name}.`);
+  }
+  return { moved };
 }
 
 async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<boolean> {
@@ -118,8 +151,8 @@ async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> &
   }
 }
 
-function hasCurrentReplicas(info: StreamInfo, replicas: number): boolean {
-  const followers = info.cluster?.replicas ?? [];
+function hasCurrentReplicas(info: StreamInfo, replicas: number, except?: string): boolean {
+  const followers = (info.cluster?.replicas ?? []).filter(({ name }) => name !== except);
   return (
     Boolean(info.cluster?.leader) &&
     info.config.num_replicas >= replicas &&

@@ -56,6 +56,25 @@ class JsonBucket<T> implements Bucket<T> {
     return this.#decode(key, entry.string(), entry.revision);
   }
 
+  async list(): Promise<BucketEntry<T>[]> {
+    const found = new Map<string, BucketEntry<T>>();
+    const first = Promise.withResolvers<void>();
+    const onChange = ({ key, entry }: BucketChange<T>) => {
+      if (entry) found.set(key, entry);
+      else found.delete(key);
+    };
+    const timer = setTimeout(
+      () => first.reject(new DvError("BUS_UNAVAILABLE", `${this.#name} is not read.`)),
+      TIMEOUT_MS,
+    );
+    const watch = await this.watch(onChange, first.resolve);
+    await first.promise.finally(async () => {
+      clearTimeout(timer);
+      await watch.stop();
+    });
+    return [...found.values()];
+  }
+
   create(key: string, value: T, options: { ttlSeconds?: number } = {}): Promise<number> {
     const ttl = options.ttlSeconds === undefined ? undefined : `${options.ttlSeconds}s`;
     return this.#try(`creating ${this.#name}/${key}`, () => this.#kv.create(key, this.#encode(value), ttl));

@@ -103,6 +103,8 @@ export interface BucketChange<T> {
 /** A key-value bucket whose values are JSON checked by a schema. Writes are acknowledged; conflicts throw CONFLICT. */
 export interface Bucket<T> {
   get(key: string): Promise<BucketEntry<T> | undefined>;
+  /** Every entry that is there now, in no order. @throws BUS_UNAVAILABLE */
+  list(): Promise<BucketEntry<T>[]>;
   /** Writes only if the key does not exist. `ttlSeconds` needs a bucket with `ttl`. @throws CONFLICT, BUS_UNAVAILABLE */
   create(key: string, value: T, options?: { ttlSeconds?: number }): Promise<number>;
   /** Writes only if the last revision is the given one. @throws CONFLICT, BUS_UNAVAILABLE */

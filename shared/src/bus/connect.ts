@@ -20,6 +20,7 @@ import { readOrdered } from "./ordered.ts";
 import { parseData, requestText } from "./request.ts";
 import { Scatterer } from "./scatter.ts";
 import { type Counts, serveContract } from "./serve.ts";
+import { type BusTls, tlsOption } from "./tls.ts";
 import type { Credential } from "./trust.ts";
 import { busError } from "./wire.ts";
 
@@ -28,6 +29,8 @@ export interface ConnectOptions {
   /** `host:port` of the servers, in order of preference. Others are learned from them. */
   readonly servers: readonly string[];
   readonly credential: Credential;
+  /** Without it the connection is in the clear, which only servers of a test rig take. */
+  readonly tls?: BusTls;
   /** Origin of the events that this connection publishes: a node id or `core`. */
   readonly origin: string;
   readonly node: { readonly id: string; readonly name: string };
@@ -70,6 +73,7 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
         name: options.credential.user,
         authenticator: credentialAuthenticator(options.credential.creds),
         inboxPrefix: inboxPrefix(options.credential.user),
+        ...tlsOption(options.tls),
         timeout: 2_000,
         reconnect: true,
         maxReconnectAttempts: -1,

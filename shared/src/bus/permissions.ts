@@ -5,11 +5,19 @@
  */
 import type { Contract, Uses } from "@debvisor/proto-events/kit";
 import { BUCKETS, type BucketName, STREAMS } from "@debvisor/proto-events/streams";
-import { auditSubject, CORE, inboxPrefix, SUBJECT_FILTERS, sealSubject } from "@debvisor/proto-events/subjects";
+import {
+  auditSubject,
+  CORE,
+  eventSubject,
+  inboxPrefix,
+  SUBJECT_FILTERS,
+  sealSubject,
+} from "@debvisor/proto-events/subjects";
 
 /** Allow-lists of a user, in the form that nats-server's JWTs take. */
 export interface Permissions {
-  readonly pub: { readonly allow: string[] };
+  /** An empty allow-list would allow everything, so whoever may say nothing has `deny`. */
+  readonly pub: { readonly allow: string[] } | { readonly deny: [">"] };
   readonly sub: { readonly allow: string[] };
   readonly resp?: { readonly max: number; readonly ttl: number };
 }
@@ -57,7 +65,7 @@ export function corePermissions(user: string, contracts: readonly Contract[]): P
 /** Permissions of the one identity that creates streams and changes their size. It can neither delete nor purge them. */
 export function streamAdminPermissions(user: string): Permissions {
   const names = [...Object.keys(STREAMS), ...Object.keys(BUCKETS).map(bucketStream)];
-  const verbs = ["CREATE", "UPDATE", "INFO"];
+  const verbs = ["CREATE", "UPDATE", "INFO", "PEER.REMOVE"];
   return {
     pub: {
       allow: [
@@ -71,6 +79,11 @@ export function streamAdminPermissions(user: string): Permissions {
   };
 }
 
+/** Permissions of an integrator: it hears every event and says nothing, so it reaches neither JetStream nor anybody's answer. */
+export function eventReaderPermissions(user: string): Permissions {
+  return { pub: { deny: [">"] }, sub: { allow: [SUBJECT_FILTERS.allEvents, `${inboxPrefix(user)}.>`] } };
+}
+
 /** Permissions of the identity in the system account that admits servers, removes peers and pushes account claims. */
 export function systemPermissions(user: string): Permissions {
   return {
@@ -79,6 +92,7 @@ export function systemPermissions(user: string): Permissions {
         "$JS.API.SERVER.REMOVE",
         "$JS.API.META.LEADER.STEPDOWN",
         "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.SERVER.PING.ACCOUNTZ",
         "$SYS.REQ.SERVER.PING.JSZ",
       ],
     },
@@ -108,6 +122,7 @@ function addUses(user: string, uses: Uses, publish: string[], subscribe: string[
     publish.push(called === "*" ? SUBJECT_FILTERS.allRpc : SUBJECT_FILTERS.rpcOfService(CORE, called));
   }
   publish.push(...(uses.commands ?? []).map(SUBJECT_FILTERS.rpcOfServiceEverywhere), ...storageOf(user, uses));
+  publish.push(...(uses.events ?? []).map((type) => eventSubject(CORE, type)));
   if (uses.census) publish.push(...SERVICE_PROTOCOL);
   if (uses.telemetry) subscribe.push(SUBJECT_FILTERS.allTelemetry);
 }

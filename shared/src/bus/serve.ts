@@ -80,7 +80,9 @@ export async function serveContract<const C extends Contract, S extends "core" |
   return {
     stop: async () => {
       if (service) shown.delete(key);
-      await Promise.all([service?.stop(), ...subscriptions.map((subscription) => subscription.drain())]);
+      // A connection that is closed already has nothing left to drain.
+      const drains = connection.isClosed() ? [] : subscriptions.map((subscription) => subscription.drain());
+      await Promise.all([service?.stop(), ...drains]);
       const deadline = performance.now() + 2_000;
       while (counts.inFlight > 0 && performance.now() < deadline)
         await new Promise((resolve) => setTimeout(resolve, 5));

@@ -8,40 +8,32 @@ import type { Contract } from "@debvisor/proto-events/kit";
 import { NodeId } from "@debvisor/proto-events/primitives";
 import { isToken, SUBJECT_FILTERS } from "@debvisor/proto-events/subjects";
 import { type Account, encodeAccount, encodeOperator, encodeUser, fmtCreds, type SigningKey } from "@nats-io/jwt";
-import { createAccount, createOperator, createUser, type KeyPair } from "@nats-io/nkeys";
-import { z } from "zod";
+import { createAccount, createOperator, type KeyPair } from "@nats-io/nkeys";
 import { DvError } from "../errors.ts";
 import { keyPairOf } from "./keys.ts";
 import {
   corePermissions,
   coreTags,
+  eventReaderPermissions,
   lastAudit,
   nodeTemplate,
   type Permissions,
   streamAdminPermissions,
   systemPermissions,
 } from "./permissions.ts";
-
-const Seed = z.string().regex(/^S[A-Z2-7]{57}$/);
-
-/** The secret keys of the authority, as they are kept in a file of mode 0600. */
-export const TrustSeeds = z.strictObject({
-  operator: Seed,
-  system: Seed,
-  core: Seed,
-  nodes: Seed,
-  enrol: Seed,
-  /** Signs node users; bound to the node template. */
-  nodeSigner: Seed,
-  /** Signs the users of core parts. */
-  coreSigner: Seed,
-});
-export type TrustSeeds = z.output<typeof TrustSeeds>;
+import type { TrustSeeds } from "./trust-seeds.ts";
+import { checkedUserKey, newUser } from "./user-keys.ts";
 
 /** A user's credential: its name on the bus and the content of a NATS credentials file. */
 export interface Credential {
   readonly user: string;
   readonly creds: string;
+}
+
+/** Users that no server lets in any more, whatever their JWT says. */
+export interface RevokedUsers {
+  /** `publicKey`: `U…`. `at`: seconds since 1970; JWTs of that user issued then or before are refused. */
+  readonly users: readonly { readonly publicKey: string; readonly at: number }[];
 }
 
 /** What nats-server needs to know of the authority. Holds no secret. */
@@ -67,6 +59,14 @@ export interface VerifierTrust {
 export interface CredentialIssuer {
   /** For the node parts of one node. The user's name is the node id. */
   forNode(nodeId: string): Promise<Credential>;
+  /**
+   * The same for a key that was made elsewhere: the seed of a node that joins never leaves its machine.
+   * @param publicKey `U…`, from `newUserKey`
+   * @returns the user's JWT; `credsOf` makes a credential of it where the seed is
+   */
+  forNodeKey(nodeId: string, publicKey: string): Promise<string>;
+  /** For an integrator: it may hear events, and nothing else. The user's name is `events-<name>`. */
+  forEventReader(name: string): Promise<Credential>;
   /** For the core part of one service on one server node. */
   forCore(service: string, nodeId: string, contracts: readonly Contract[]): Promise<Credential>;
   /** For the job that creates streams and raises their replicas. */
@@ -93,9 +93,15 @@ export function createTrustSeeds(): TrustSeeds {
   };
 }
 
-/** The public side of the authority: operator and account JWTs, made anew from the keys. */
-export async function serverTrust(seeds: TrustSeeds): Promise<ServerTrust> {
+/**
+ * The public side of the authority: operator and account JWTs, made anew from the keys. Whoever makes them has to name
+ * everybody that was ever revoked: of two JWTs of an account servers take the one that was issued later.
+ * @throws INVALID_ARGUMENT for a public key that is none
+ */
+export async function serverTrust(seeds: TrustSeeds, revoked: RevokedUsers = { users: [] }): Promise<ServerTrust> {
   const keys = pairs(seeds);
+  // Accounts share the list: it is short, and a key says nothing of where its user lives.
+  const revocations = Object.fromEntries(revoked.users.map(({ publicKey, at }) => [checkedUserKey(publicKey), at]));
   const operator = { signer: keys.operator };
   const accounts = [
     ["SYS", keys.system, { limits: { ...UNLIMITED } }],
@@ -106,7 +112,10 @@ export async function serverTrust(seeds: TrustSeeds): Promise<ServerTrust> {
   const jwts = await Promise.all(
     accounts.map(
       async ([name, key, claims]) =>
-        [key.getPublicKey(), await encodeAccount(name, key, claims as Partial<Account>, operator)] as const,
+        [
+          key.getPublicKey(),
+          await encodeAccount(name, key, { ...claims, revocations } as Partial<Account>, operator),
+        ] as const,
     ),
   );
   return {
@@ -129,21 +138,23 @@ export function commandSigners(seeds: TrustSeeds): string[] {
   return [keyPairOf(seeds.coreSigner).getPublicKey()];
 }
 
+/** Public keys of the accounts, `A…`. */
+export function accountKeys(seeds: TrustSeeds): { readonly core: string; readonly nodes: string } {
+  return { core: keyPairOf(seeds.core).getPublicKey(), nodes: keyPairOf(seeds.nodes).getPublicKey() };
+}
+
 /** An issuer that holds the secret keys itself. */
 export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
   const keys = pairs(seeds);
   return {
     forNode: async (nodeId) => {
-      const name = checkedNode(nodeId);
       const user = newUser();
-      const jwt = await encodeUser(
-        name,
-        user,
-        keys.nodeSigner,
-        { issuer_account: keys.nodes.getPublicKey() },
-        { scopedUser: true },
-      );
-      return credential(name, jwt, user);
+      return credential(nodeId, await signNode(keys, nodeId, user.getPublicKey()), user);
+    },
+    forNodeKey: async (nodeId, publicKey) => signNode(keys, nodeId, checkedUserKey(publicKey)),
+    forEventReader: async (name) => {
+      const user = checked(`events-${checked(name)}`);
+      return await issue(user, keys.coreSigner, keys.core, eventReaderPermissions(user));
     },
     forCore: async (service, nodeId, contracts) => {
       const user = checked(`${service}-${checkedNode(nodeId)}`);
@@ -217,6 +228,12 @@ function pairs(seeds: TrustSeeds): Keys {
   return Object.fromEntries(Object.entries(seeds).map(([name, seed]) => [name, keyPairOf(seed)])) as unknown as Keys;
 }
 
+async function signNode(keys: Keys, nodeId: string, publicKey: string): Promise<string> {
+  const name = checkedNode(nodeId);
+  const account = { issuer_account: keys.nodes.getPublicKey() };
+  return await encodeUser(name, publicKey, keys.nodeSigner, account, { scopedUser: true });
+}
+
 async function issue(
   name: string,
   signer: KeyPair,
@@ -234,10 +251,6 @@ async function issue(
     payload: -1,
   });
   return credential(name, jwt, user);
-}
-
-function newUser(): KeyPair {
-  return keyPairOf(new TextDecoder().decode(createUser().getSeed()));
 }
 
 function credential(user: string, jwt: string, pair: KeyPair): Credential {

@@ -6,12 +6,16 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectSystem } from "../bus/system.ts";
+import type { BusTls } from "../bus/tls.ts";
 import type { Credential } from "../bus/trust.ts";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
+import { hostPort } from "../join/addresses.ts";
 import type { Logger } from "../log.ts";
+import { evenOutAccounts, hearAccounts, type SystemAccess, safeTrust } from "./accounts.ts";
+import { certificateOnDisk, certificateShown } from "./certificate.ts";
 import type { NatsServerSettings } from "./config.ts";
-import { metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
+import { isHealthy, metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
 
 /** What a member needs besides its server's settings. */
 export interface MemberOptions {
@@ -20,6 +24,8 @@ export interface MemberOptions {
   readonly dir: string;
   readonly settings: Omit<NatsServerSettings, "storeDir" | "resolverDir" | "jetstream">;
   readonly systemCredential: Credential;
+  /** `host:port` for clients of the other servers; a start asks them first who was revoked meanwhile. */
+  readonly others?: readonly string[];
   /** Three free ports for the short-lived helper (client, cluster, monitor). */
   readonly helperPorts: readonly [number, number, number];
   readonly log: Logger;
@@ -27,10 +33,20 @@ export interface MemberOptions {
   readonly onStart?: (pid: number) => void;
 }
 
+/** What may change while the server runs. */
+export interface ServerChanges extends Pick<NatsServerSettings, "routes" | "routePassword" | "trust"> {
+  readonly others: readonly string[];
+}
+
 /** Longest time for the first server to become a cluster of one. Measured: 0.6 s. */
 const FORMATION_LIMIT_MS = 20_000;
 /** The helper has to stay until the lone server is through with its store, however large that is. */
 const RESTART_LIMIT_MS = 600_000;
+/** A server that does not answer by then is taken for down; the start goes on without it. */
+const HEAR_LIMIT_MS = 500;
+/** Pause between two looks at the accounts of servers that are starting. */
+const COMPARE_MS = 200;
+const TAKE_UP_LIMIT_MS = 5_000;
 const RESTART_MIN_MS = 200;
 const RESTART_MAX_MS = 5_000;
 
@@ -44,6 +60,7 @@ export class BusMember {
   readonly #options: MemberOptions;
   readonly #formedFile: string;
   #settings: NatsServerSettings;
+  #others: readonly string[];
   #server: NatsProcess | undefined;
   #stopping = false;
   /** The latest restart. */
@@ -59,6 +76,7 @@ export class BusMember {
       resolverDir: join(options.dir, "accounts"),
       jetstream: true,
     };
+    this.#others = options.others ?? [];
   }
 
   /** Process id of the running server; undefined while there is none. */
@@ -83,7 +101,7 @@ export class BusMember {
   async startAlone(patienceMs = 20_000): Promise<void> {
     const first = !this.formed;
     const [port, clusterPort, monitorPort] = this.#options.helperPorts;
-    const helperRoute = `${this.#settings.host}:${clusterPort}`;
+    const helperRoute = hostPort(this.#settings.host, clusterPort);
     const helperSettings: NatsServerSettings = {
       ...this.#settings,
       serverName: `${this.#settings.serverName}-helper`,
@@ -117,7 +135,7 @@ export class BusMember {
    * @throws NATS_SERVER_FAILED
    */
   async join(patienceMs = 30_000): Promise<void> {
-    this.#launch(this.#settings);
+    await this.#launchAmongOthers();
     const deadline = systemClock.monotonic() + patienceMs;
     await waitForHealth(this.#running(), patienceMs);
     // A server can be healthy before the meta group counts it.
@@ -134,9 +152,40 @@ export class BusMember {
    * that are on their way. The list is for its next start.
    */
   setRoutes(routes: readonly string[]): void {
-    if (routes.join() === this.#settings.routes.join()) return;
-    this.#settings = { ...this.#settings, routes };
-    this.#server?.rewrite(this.#settings);
+    this.adopt({ routes });
+  }
+
+  /**
+   * Adopts what changed, for the next start; only another password between servers is taken up at once. It cuts the route of
+   * whoever does not know it, so every server has to be given it within moments; routes come back by themselves.
+   */
+  adopt({ others = this.#others, ...changes }: Partial<ServerChanges>): void {
+    this.#others = others;
+    const before = this.#settings;
+    this.#settings = { ...before, ...changes };
+    if (before.routePassword !== this.#settings.routePassword) this.#server?.reload(this.#settings);
+    else if (JSON.stringify(before) !== JSON.stringify(this.#settings)) this.#server?.rewrite(this.#settings);
+  }
+
+  /**
+   * Has the server read its certificate files again, and waits until it shows the new certificate. Connections stay; requests
+   * under way on this server may time out (see `NatsProcess.reload`). Does nothing while no server runs: a start reads them anyway.
+   * @throws DATA_FOLDER_CORRUPT when the files do not fit together, NATS_SERVER_FAILED when the server does not take them up
+   */
+  async takeUpCertificates(): Promise<void> {
+    const { tls, host, port } = this.#settings;
+    if (!tls || !this.#server) return;
+    const wanted = certificateOnDisk(tls);
+    this.#server.reload(this.#settings);
+    const deadline = systemClock.monotonic() + TAKE_UP_LIMIT_MS;
+    while ((await certificateShown(host, port, tls)) !== wanted) {
+      if (systemClock.monotonic() > deadline)
+        throw new DvError(
+          "NATS_SERVER_FAILED",
+          `The server does not show its new certificate: ${this.#server.logTail()}`,
+        );
+      await systemClock.sleep(50);
+    }
   }
 
   /** Stops the server; it stays stopped. */
@@ -150,6 +199,38 @@ export class BusMember {
   #running(): NatsProcess {
     if (!this.#server) throw new DvError("NATS_SERVER_FAILED", "nats-server is not running.");
     return this.#server;
+  }
+
+  /** Starts with the revocations that other servers know of, and sees to it that all know the same afterwards. */
+  async #launchAmongOthers(): Promise<void> {
+    const heard = await hearAccounts(this.#access(this.#others), this.#settings.trust, HEAR_LIMIT_MS);
+    if (this.#stopping) return;
+    const trust = safeTrust(this.#settings.trust, this.#settings.resolverDir, heard);
+    this.#settings = { ...this.#settings, trust };
+    this.#launch(this.#settings);
+    void this.#evenOut(this.#running());
+  }
+
+  /** Servers that all start at once find nobody to ask before, so they compare until all is well, and once more then. */
+  async #evenOut(server: NatsProcess): Promise<void> {
+    const { host, port } = this.#settings;
+    const deadline = systemClock.monotonic() + RESTART_LIMIT_MS;
+    for (let healthy = false; !healthy && systemClock.monotonic() < deadline; ) {
+      await systemClock.sleep(COMPARE_MS);
+      if (this.#stopping || this.#server !== server) return;
+      healthy = await isHealthy(server);
+      try {
+        const disputed = await evenOutAccounts(this.#access([hostPort(host, port)]), this.#settings.trust, COMPARE_MS);
+        if (disputed.length > 0) this.#options.log.warn({ accounts: disputed }, "servers disagreed about accounts");
+      } catch (error) {
+        this.#options.log.debug({ error: String(error) }, "the servers' accounts could not be compared");
+      }
+    }
+  }
+
+  #access(servers: readonly string[]): SystemAccess {
+    const tls: BusTls | undefined = this.#settings.tls && { caFile: this.#settings.tls.ca };
+    return { servers, credential: this.#options.systemCredential, ...(tls ? { tls } : {}) };
   }
 
   #launch(settings: NatsServerSettings): void {
@@ -174,7 +255,7 @@ export class BusMember {
   #restart(): void {
     const alone = this.#settings.routes.length <= 1;
     this.#starting = this.#starting
-      .then(() => (alone ? this.startAlone(RESTART_LIMIT_MS) : this.#launch(this.#settings)))
+      .then(() => (alone ? this.startAlone(RESTART_LIMIT_MS) : this.#launchAmongOthers()))
       .catch((error: unknown) => {
         if (!this.#stopping) this.#options.log.error({ error: String(error) }, "nats-server did not come back");
       });
@@ -184,12 +265,13 @@ export class BusMember {
   async #becomeClusterOfOne(helperName: string): Promise<void> {
     const { host, port, serverName } = this.#settings;
     const deadline = systemClock.monotonic() + FORMATION_LIMIT_MS;
-    const system = await connectSystem(`${host}:${port}`, this.#options.systemCredential, FORMATION_LIMIT_MS);
+    const { credential, servers, tls } = this.#access([hostPort(host, port)]);
+    const system = await connectSystem(servers, credential, FORMATION_LIMIT_MS, tls);
     try {
       for (;;) {
         const meta = await metaGroup(this.#settings);
         if (meta?.leader === serverName && meta.size === 1) return;
-        if (meta?.leader === serverName) await system.removePeer(helperName);
+        if (meta?.leader === serverName) await system.askRemoval(helperName);
         else if (meta?.leader) await system.stepDown(serverName);
         if (systemClock.monotonic() > deadline) {
           throw new DvError(

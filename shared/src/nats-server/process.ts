@@ -5,6 +5,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
+import { clearOtherAccounts, safeTrust } from "./accounts.ts";
 import { type NatsServerSettings, natsServerConfig } from "./config.ts";
 
 /** Where a server's files are. */
@@ -28,7 +29,7 @@ export interface NatsProcess {
   rewrite(settings: NatsServerSettings): void;
   /**
    * The same, and has the server read it at once (SIGHUP). It forgets which requests its clients have yet to answer, so their
-   * answers are refused and the requests time out: only for a server that has just started.
+   * answers are refused and the requests time out: for a server that has just started, or for what cannot wait.
    */
   reload(settings: NatsServerSettings): void;
   /** SIGTERM, then SIGKILL after 3 s. */
@@ -42,9 +43,15 @@ export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSet
   const configFile = join(files.dir, `${files.name}.conf`);
   const logFile = join(files.dir, `${files.name}.log`);
   const pidFile = join(files.dir, `${files.name}.pid`);
-  const rewrite = (next: NatsServerSettings) => writeFileSync(configFile, natsServerConfig(next), { mode: 0o600 });
+  // A running server refuses a whole new configuration for another JWT of the same operator.
+  const { operatorJwt } = settings.trust;
+  const rewrite = (next: NatsServerSettings) => {
+    const trust = { ...safeTrust(next.trust, next.resolverDir), operatorJwt };
+    writeFileSync(configFile, natsServerConfig({ ...next, trust }), { mode: 0o600 });
+  };
   killStale(pidFile, configFile);
   rewrite(settings);
+  clearOtherAccounts(safeTrust(settings.trust, settings.resolverDir), settings.resolverDir);
   const log = openSync(logFile, "a", 0o640);
   const child = spawn(files.binary, ["-c", configFile], {
     stdio: ["ignore", log, log],

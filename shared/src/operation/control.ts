@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import type { Journal } from "../bus/bus.ts";
 import { type Clock, timestamp } from "../clock.ts";
 import { DvError, toDvError } from "../errors.ts";
-import { isUndoable } from "./ending.ts";
+import { isSealed, isUndoable } from "./ending.ts";
 import { apply, type Folded } from "./fold.ts";
 import type { LockTable } from "./lock-table.ts";
 import type { ControlVerb, LogRecord } from "./log-record.ts";
@@ -128,6 +128,8 @@ function requireState(folded: Folded, request: ControlVerb): void {
     return;
   }
   if (folded.endedAt) refuse(`it has ended and cannot ${request}`);
+  if (request === "cancel" && folded.state !== "stuck" && isSealed(folded))
+    refuse("what it has begun cannot be undone; it goes on to its end");
   if (request === "confirm" && folded.state !== "trying") refuse("it is not being tried");
   if (request === "pause" && (folded.undoing || folded.state === "trying"))
     refuse("there is no step before which it could hold");

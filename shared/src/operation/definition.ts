@@ -80,6 +80,11 @@ export interface StepKind<P = never> {
   do(params: P, context: StepContext): Promise<unknown>;
   /** "never" where nothing can be undone (a restart); then nothing is called and rollback leaves the step as it is. */
   readonly undo: ((params: P, context: StepContext) => Promise<unknown>) | "never";
+  /**
+   * With `undo: "never"`: once it may have run, the steps before it stay as well, because undoing them alone would leave what
+   * nobody wants. Repeating the operation finishes it.
+   */
+  readonly seals?: boolean;
   /** Looks at the real thing. Verification wants `after` when done and `before` when undone. */
   inspect(params: P, context: StepContext): Promise<Sight>;
 }
@@ -102,6 +107,7 @@ export interface PlannedStep {
 /** A step as the log keeps it: whoever does not know its kind can tell whether it can be undone. */
 export interface LoggedStep extends PlannedStep {
   readonly undoable: boolean;
+  readonly seals: boolean;
 }
 
 /** A plan as its author makes it; the engine adds digests and what follows from the options. */

@@ -2,7 +2,7 @@
 /** How operations and their targets end. */
 import { describe, expect, test } from "vitest";
 import { DvError } from "../errors.ts";
-import { endOf, isUndoable, outcomesOf, wholeIsUndone } from "./ending.ts";
+import { endOf, isSealed, isUndoable, outcomesOf, sealedSteps, wholeIsUndone } from "./ending.ts";
 import type { StepChange } from "./log-record.ts";
 import { created, end, FAILURE, foldedOf, phase, steps } from "./sample-operation.ts";
 
@@ -151,6 +151,21 @@ describe("a rollback", () => {
     expect(isUndoable(ended("rolled-back"))).toBe(false);
     expect(isUndoable(ended("succeeded", false))).toBe(false);
     expect(isUndoable(afterwards([1], { step: "s0", state: "done" }))).toBe(false);
+  });
+
+  test("stops at a step after which there is no way back, once that may have run; until then all goes back", () => {
+    const sealed = (ran: boolean) =>
+      foldedOf(
+        created({ targets: [1, 1, 1], sealing: 1 }),
+        steps({ step: "s0", state: "done" }, { step: "s1", state: "failed", error: FAILURE, ran }),
+        ...(ran ? [phase("undoing", "rolled-back")] : []),
+      );
+    const done = steps(...["s0", "s1", "s2"].map((step) => ({ step, state: "done" as const })));
+
+    expect([isSealed(sealed(true)), [...sealedSteps(sealed(true))]]).toEqual([true, ["s0"]]);
+    expect([isSealed(sealed(false)), [...sealedSteps(sealed(false))]]).toEqual([false, []]);
+    expect(endOf(sealed(true)).state).toBe("failed");
+    expect(isUndoable(foldedOf(created({ targets: [1, 1, 1], sealing: 2 }), done, end("succeeded")))).toBe(false);
   });
 
   test("after a failure undoes all of it for one target and for the cluster, and each alone for many", () => {

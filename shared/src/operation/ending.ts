@@ -37,6 +37,34 @@ function statusOf(statuses: readonly StepStatus[], error: WireError | null, ende
   return ended ? "skipped" : "pending";
 }
 
+/** Steps that stay as they are because a later one of their group, which cannot be undone, may have run. */
+export function sealedSteps(folded: Pick<Folded, "created" | "steps">): ReadonlySet<string> {
+  const sealing = sealingSteps(folded);
+  const sealed = groupsOf(folded).flatMap(({ steps }) =>
+    steps.slice(
+      0,
+      Math.max(
+        0,
+        steps.findLastIndex((id) => sealing.has(id)),
+      ),
+    ),
+  );
+  return new Set(sealed);
+}
+
+/** True once a step may have run after which there is no way back: what is asked to stop goes on to its end. */
+export function isSealed(folded: Pick<Folded, "created" | "steps">): boolean {
+  return sealingSteps(folded).size > 0;
+}
+
+function sealingSteps({ created, steps }: Pick<Folded, "created" | "steps">): ReadonlySet<string> {
+  const mayHaveRun = (id: string) => {
+    const status = steps.get(id);
+    return status?.state === "done" || (status?.ran === true && status.state !== "pending");
+  };
+  return new Set(created.steps.filter(({ id, seals }) => seals && mayHaveRun(id)).map(({ id }) => id));
+}
+
 /** True when something was done that cannot be undone. */
 function remains(folded: Folded): boolean {
   return folded.created.steps.some(({ id, undoable }) => {
@@ -73,5 +101,8 @@ export function endOf(folded: Folded): { readonly state: OperationState; readonl
 /** True when a rollback has something to undo. */
 export function isUndoable(folded: Folded): boolean {
   if (!folded.endedAt || !["succeeded", "failed"].includes(folded.state)) return false;
-  return folded.created.steps.some(({ id, undoable }) => undoable && folded.steps.get(id)?.state === "done");
+  const sealed = sealedSteps(folded);
+  return folded.created.steps.some(
+    ({ id, undoable }) => undoable && !sealed.has(id) && folded.steps.get(id)?.state === "done",
+  );
 }

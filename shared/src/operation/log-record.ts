@@ -26,6 +26,7 @@ export const LoggedStep = z.object({
   params: z.unknown(),
   resource: z.string().nullable(),
   undoable: z.boolean().default(true),
+  seals: z.boolean().default(false),
 });
 
 const planned = {

@@ -62,7 +62,11 @@ export function completePlan(draft: Draft, options: OperationOptions, kinds: Def
       checks: [...draft.checks],
       undo: draft.undo,
     },
-    steps: steps.map((step) => ({ ...step, undoable: kinds[step.kind]?.undo !== "never" })),
+    steps: steps.map((step) => ({
+      ...step,
+      undoable: kinds[step.kind]?.undo !== "never",
+      seals: kinds[step.kind]?.seals ?? false,
+    })),
     resources: [...new Set(draft.resources)].sort(),
     touches: draft.touches ?? ids,
   };

@@ -6,7 +6,7 @@
 import type { OperationState } from "@debvisor/proto-events/durable";
 import type { WireError } from "@debvisor/proto-events/replies";
 import { DvError } from "../errors.ts";
-import { endOf, wholeIsUndone } from "./ending.ts";
+import { endOf, isSealed, wholeIsUndone } from "./ending.ts";
 import type { Folded } from "./fold.ts";
 import { acquireLocks, type LockingResult } from "./locking.ts";
 import type { NewRecord } from "./log-record.ts";
@@ -148,6 +148,7 @@ export class Runner implements RunnerView {
 
   /** Why it must not go on, and what it will be when it is undone. */
   #halt(): { readonly end: OperationState; readonly error: WireError | null } | undefined {
+    if (isSealed(this.#state)) return undefined;
     if (this.#state.cancel) return { end: "cancelled", error: null };
     if (this.#deadlineLeft() > 0) return undefined;
     const message = `It did not end within ${this.#state.created.deadlineMs} ms.`;

@@ -27,10 +27,12 @@ export interface Shape {
   readonly options?: Record<string, unknown>;
   /** Default true. */
   readonly undoable?: boolean;
+  /** Number of the step that cannot be undone and seals those before it. */
+  readonly sealing?: number;
 }
 
 /** The first record: steps `s0`, `s1`, … */
-export function created({ targets, states = {}, options = {}, undoable = true }: Shape): NewRecord {
+export function created({ targets, states = {}, options = {}, undoable = true, sealing }: Shape): NewRecord {
   const nodes = [...new Set([...targets, ...Object.keys(states).map(Number)])].filter((n) => n !== null);
   const steps = targets.map((n, i) => ({
     id: `s${i}`,
@@ -39,7 +41,8 @@ export function created({ targets, states = {}, options = {}, undoable = true }:
     target: n === null ? null : nodeId(n),
     params: { i },
     resource: null,
-    undoable,
+    undoable: undoable && i !== sealing,
+    seals: i === sealing,
   }));
   const at = "2026-01-01T00:00:00.000Z";
   return {

@@ -6,6 +6,7 @@
 import type { WireError } from "@debvisor/proto-events/replies";
 import { DvError, toDvError } from "../errors.ts";
 import type { PlannedStep } from "./definition.ts";
+import { isSealed, sealedSteps } from "./ending.ts";
 import type { Folded } from "./fold.ts";
 import type { NewRecord, StepChange } from "./log-record.ts";
 import { type OperationLog, OwnershipLost } from "./operation-log.ts";
@@ -56,7 +57,7 @@ export class StepWork {
   async doGroup(group: Group, undoAlone: boolean): Promise<void> {
     for (const id of group.steps) {
       if (this.#state.steps.get(id)?.state === "done") continue;
-      if (this.#state.cancel || this.#state.pause || this.#forward.signal.aborted) return;
+      if ((this.#state.cancel && !isSealed(this.#state)) || this.#state.pause || this.#forward.signal.aborted) return;
       if (await this.#doOne(id)) continue;
       if (undoAlone) await this.undoGroup(group);
       return;
@@ -115,7 +116,7 @@ export class StepWork {
 
   #needsUndo(id: string): boolean {
     const status = this.#state.steps.get(id);
-    if (!status || this.#kindOf(this.#stepOf(id)).undo === "never") return false;
+    if (!status || this.#kindOf(this.#stepOf(id)).undo === "never" || sealedSteps(this.#state).has(id)) return false;
     return (
       ["running", "done", "undoing", "undo-failed"].includes(status.state) || (status.state === "failed" && status.ran)
     );

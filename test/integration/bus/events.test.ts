@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Events: acknowledged means stored, one id is stored once, a reader gets each once and in order, over kill -9 of servers. */
 import { nodeAgentContract } from "@debvisor/proto-events/node-agent";
+import { eventSubject, SUBJECT_FILTERS } from "@debvisor/proto-events/subjects";
 import { createEnvelope, publishEnvelope } from "@debvisor/shared/bus/events";
 import { expect, test } from "vitest";
 import { type BusCluster, randomNodeId, startBusCluster } from "../../support/bus-cluster.ts";
@@ -22,6 +23,28 @@ test("an envelope published twice is stored once, with the same sequence both ti
 
   expect(second).toBe(first);
   expect(await gateway.eventRange()).toEqual({ firstSeq: first, lastSeq: first });
+});
+
+test("an event reader hears the events of nodes and of core parts, which it cannot answer", async () => {
+  await using cluster = await startBusCluster({ servers: 1 });
+  const reader = await cluster.connectBare(await cluster.issuer.forEventReader("dashboard"));
+  const heard: string[] = [];
+  reader.subscribe(SUBJECT_FILTERS.allEvents, {
+    callback: (error, message) => {
+      heard.push(error ? String(error) : message.subject);
+      message.respond("answer");
+    },
+  });
+  await reader.flush();
+  const published = [];
+  for (const bus of [await cluster.connectNode(id), await cluster.connectCore("node-agent")])
+    published.push(await bus.publishEvent(nodeAgentContract, "agent.started", payload, { subject: id }));
+
+  await expect
+    .poll(() => heard)
+    .toEqual([eventSubject(id, "node-agent.agent.started"), eventSubject("core", "node-agent.agent.started")]);
+  // What acknowledged the events was the stream.
+  expect(published.every(({ seq }) => seq > 0)).toBe(true);
 });
 
 test("a reader starts at a sequence, at a time or with what comes next", async () => {

@@ -4,7 +4,6 @@
  * Every other one must be refused by a real server.
  */
 
-import { discoveryContract } from "@debvisor/proto-events/discovery";
 import { gatewayContract } from "@debvisor/proto-events/gateway";
 import { contractsOf } from "@debvisor/proto-events/registry";
 import {
@@ -28,7 +27,16 @@ const own = randomNodeId();
 const other = randomNodeId();
 const STARTED = "node-agent.agent.started";
 const SERVICE_PROTOCOL = ["$SRV.PING", "$SRV.INFO", "$SRV.STATS", "$SRV.PING.gateway", "$SRV.STATS.node-agent.x"];
-const BUCKETS = ["dv_nodes", "dv_leases", "dv_locks", "dv_maintenance", "dv_operations", "dv_tokens", "dv_idempotency"];
+const BUCKETS = [
+  "dv_nodes",
+  "dv_members",
+  "dv_leases",
+  "dv_locks",
+  "dv_maintenance",
+  "dv_operations",
+  "dv_tokens",
+  "dv_idempotency",
+];
 const STREAMS = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "DV_SEALS", ...BUCKETS.map((bucket) => `KV_${bucket}`)];
 const CORE_USERS = ["discovery", "gateway", "node-agent", "audit"].map((service) => `${service}-${own}`);
 
@@ -56,8 +64,11 @@ const PUBLISH = [
   ...[own, other, "core"].flatMap((origin) => [
     eventSubject(origin, STARTED),
     eventSubject(origin, "discovery.node.lost"),
+    eventSubject(origin, "cluster.member.admitted"),
     eventSubject(origin, "gateway.token.created"),
     eventSubject(origin, "host.node.rebooted"),
+    eventSubject(origin, "maintenance.change.blocked"),
+    eventSubject(origin, "maintenance.mode.enabled"),
     telemetrySubject(origin, "node-agent", "heartbeat"),
     ...audit(origin),
     sealSubject(origin),
@@ -66,7 +77,7 @@ const PUBLISH = [
   operationSubject("op-x"),
   ...requests(own, "node-agent", "host", "audit"),
   ...requests(other, "node-agent", "host", "audit"),
-  ...requests("core", "discovery", "gateway", "host", "audit", "operation"),
+  ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation"),
   ...reads(...STREAMS),
   ...writes(...BUCKETS),
   ...[
@@ -90,7 +101,9 @@ const PUBLISH = [
   ...[
     "$SYS.REQ.CLAIMS.UPDATE",
     "$SYS.REQ.CLAIMS.DELETE",
+    "$SYS.REQ.CLAIMS.PACK",
     "$SYS.REQ.SERVER.PING.JSZ",
+    "$SYS.REQ.SERVER.PING.ACCOUNTZ",
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.ACCOUNT.PING.CONNZ",
     "$SYS.REQ.SERVER.X.RELOAD",
@@ -107,9 +120,10 @@ const SUBSCRIBE = [
     auditSubject(node),
     sealSubject(node),
   ]),
-  ...["discovery", "gateway", "audit", "host", "operation", "maintenance", "node-agent"].map((service) =>
-    SUBJECT_FILTERS.rpcOfService("core", service),
-  ),
+  ...[
+    ...["discovery", "discovery-engine", "cluster", "gateway", "audit", "host", "operation", "maintenance"],
+    "node-agent",
+  ].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
   ...[
     SUBJECT_FILTERS.rpcOf("core"),
     SUBJECT_FILTERS.eventsOf("core"),
@@ -152,9 +166,15 @@ const IDENTITIES: readonly Identity[] = [
     name: "a node",
     credential: () => cluster().issuer.forNode(own),
     publish: [
-      ...[STARTED, "discovery.node.lost", "gateway.token.created", "host.node.rebooted"].map((type) =>
-        eventSubject(own, type),
-      ),
+      ...[
+        STARTED,
+        "discovery.node.lost",
+        "cluster.member.admitted",
+        "gateway.token.created",
+        "host.node.rebooted",
+        "maintenance.change.blocked",
+        "maintenance.mode.enabled",
+      ].map((type) => eventSubject(own, type)),
       telemetrySubject(own, "node-agent", "heartbeat"),
       ...audit(own),
     ],
@@ -162,15 +182,23 @@ const IDENTITIES: readonly Identity[] = [
   },
   {
     name: "the core part of discovery",
-    credential: () => cluster().issuer.forCore("discovery", own, [discoveryContract]),
+    credential: () => cluster().issuer.forCore("discovery", own, contractsOf("discovery")),
     publish: [
       eventSubject("core", "discovery.node.lost"),
-      ...reads("KV_dv_nodes", "KV_dv_leases"),
-      ...writes("dv_nodes", "dv_leases"),
+      eventSubject("core", "cluster.member.admitted"),
+      // Whichever engine refuses because of maintenance says so; that is all of this contract that discovery may say.
+      eventSubject("core", "maintenance.change.blocked"),
+      operationSubject("op-x"),
+      ...reads("DV_OPS", "KV_dv_nodes", "KV_dv_members", "KV_dv_leases", "KV_dv_locks", "KV_dv_maintenance"),
+      ...writes("dv_nodes", "dv_members", "dv_leases", "dv_locks"),
       ...audit(`discovery-${own}`),
       "$JS.API.INFO",
     ],
-    subscribe: [SUBJECT_FILTERS.rpcOfService("core", "discovery"), ...everyTelemetry(), ...SERVICE_PROTOCOL],
+    subscribe: [
+      ...["discovery", "discovery-engine", "cluster"].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
+      ...everyTelemetry(),
+      ...SERVICE_PROTOCOL,
+    ],
   },
   {
     name: "the core part of the gateway",
@@ -179,7 +207,7 @@ const IDENTITIES: readonly Identity[] = [
       eventSubject("core", "gateway.token.created"),
       ...requests(own, "node-agent", "host", "audit"),
       ...requests(other, "node-agent", "host", "audit"),
-      ...requests("core", "discovery", "gateway", "host", "audit", "operation"),
+      ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation"),
       ...audit(`gateway-${own}`),
       ...["DV_OPS", "DV_AUDIT"].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       ...reads("DV_EVENTS", "KV_dv_nodes", "KV_dv_tokens", "KV_dv_idempotency"),
@@ -192,12 +220,14 @@ const IDENTITIES: readonly Identity[] = [
     name: "the core part of the node agent",
     credential: () => cluster().issuer.forCore("node-agent", own, contractsOf("node-agent")),
     publish: [
-      ...[STARTED, "host.node.rebooted"].map((type) => eventSubject("core", type)),
+      ...[STARTED, "host.node.rebooted", "maintenance.change.blocked", "maintenance.mode.enabled"].map((type) =>
+        eventSubject("core", type),
+      ),
       ...audit(`node-agent-${own}`),
       operationSubject("op-x"),
       ...requests(own, "host"),
       ...requests(other, "host"),
-      ...requests("core", "discovery", "host"),
+      ...requests("core", "discovery", "discovery-engine", "host"),
       ...reads("DV_EVENTS", "DV_OPS"),
       ...reads(...["nodes", "leases", "locks", "maintenance", "operations"].map((name) => `KV_dv_${name}`)),
       ...writes("dv_leases", "dv_locks", "dv_maintenance", "dv_operations"),
@@ -230,7 +260,7 @@ const IDENTITIES: readonly Identity[] = [
     name: "the stream administrator",
     credential: () => cluster().issuer.forStreamAdmin(own),
     publish: [
-      ...["CREATE", "UPDATE", "INFO"].flatMap(administers),
+      ...["CREATE", "UPDATE", "INFO", "PEER.REMOVE"].flatMap(administers),
       "$JS.API.INFO",
       "$JS.API.STREAM.NAMES",
       "$JS.API.STREAM.LIST",
@@ -245,8 +275,20 @@ const IDENTITIES: readonly Identity[] = [
       "$JS.API.META.LEADER.STEPDOWN",
       "$SYS.REQ.CLAIMS.UPDATE",
       "$SYS.REQ.SERVER.PING.JSZ",
+      "$SYS.REQ.SERVER.PING.ACCOUNTZ",
     ],
     subscribe: [],
+  },
+  {
+    name: "an event reader",
+    credential: () => cluster().issuer.forEventReader("dashboard"),
+    publish: [],
+    subscribe: [
+      SUBJECT_FILTERS.eventsOf(own),
+      SUBJECT_FILTERS.eventsOf(other),
+      SUBJECT_FILTERS.eventsOf("core"),
+      SUBJECT_FILTERS.allEvents,
+    ],
   },
 ];
 

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Which certificate a server has on disk, and which one it shows. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { connect } from "node:tls";
+import { DvError } from "../errors.ts";
+import type { NatsServerTls } from "./config.ts";
+
+const ANSWER_LIMIT_MS = 1_000;
+
+/** SHA-256 fingerprint of the certificate on disk. @throws DATA_FOLDER_CORRUPT when a file is missing or the key is another's */
+export function certificateOnDisk(tls: NatsServerTls): string {
+  let certificate: X509Certificate;
+  let fits: boolean;
+  try {
+    certificate = new X509Certificate(readFileSync(tls.certificate));
+    fits = certificate.checkPrivateKey(createPrivateKey(readFileSync(tls.key)));
+  } catch (error) {
+    throw new DvError("DATA_FOLDER_CORRUPT", `${tls.certificate} and ${tls.key} cannot be read.`, { cause: error });
+  }
+  if (!fits) throw new DvError("DATA_FOLDER_CORRUPT", `The key in ${tls.key} is not that of ${tls.certificate}.`);
+  return certificate.fingerprint256;
+}
+
+/** Fingerprint of the certificate that clients get; undefined when they get none, or one that they would not believe. */
+export function certificateShown(host: string, port: number, tls: NatsServerTls): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, ca: readFileSync(tls.ca), minVersion: "TLSv1.3" }, () =>
+      end(socket.getPeerCertificate().fingerprint256),
+    );
+    const end = (fingerprint?: string) => {
+      resolve(fingerprint);
+      socket.destroy();
+    };
+    socket.setTimeout(ANSWER_LIMIT_MS, () => end());
+    socket.once("error", () => end());
+    socket.once("close", () => end());
+  });
+}

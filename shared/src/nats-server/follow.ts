@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Keeps a running bus member in step with its node's files, whoever writes them: the membership for the server's next start, the
+ * certificates at once. Files are watched and, because a watch can miss something, looked at every few seconds.
+ */
+import { createHash } from "node:crypto";
+import { type FSWatcher, readFileSync, watch } from "node:fs";
+import { dirname } from "node:path";
+import { systemClock } from "../clock.ts";
+import { toDvError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { nodePaths, readMembership } from "../node-files.ts";
+import type { BusMember } from "./member.ts";
+import { serverChanges } from "./member-from-files.ts";
+
+const LOOK_MS = 5_000;
+/** Certificate and key are two files; a change of both is one change. */
+const SETTLE_MS = 100;
+
+/** Follows the files until stopped. */
+export function followFiles(dir: string, member: BusMember, log: Logger): { stop(): void } {
+  const { tls, membership } = nodePaths(dir);
+  const ended = new AbortController();
+  let certificates = digest(Object.values(tls));
+  let wake = Promise.withResolvers<void>();
+  const look = async (): Promise<void> => {
+    const { server, busServers } = readMembership(dir) ?? {};
+    if (server && busServers) member.adopt(serverChanges(server, busServers));
+    const now = digest(Object.values(tls));
+    if (now === certificates) return;
+    await member.takeUpCertificates();
+    certificates = now;
+    log.info("the server shows its new certificate");
+  };
+  const follow = async (): Promise<void> => {
+    while (!ended.signal.aborted) {
+      await Promise.race([wake.promise, systemClock.sleep(LOOK_MS, ended.signal)]);
+      await systemClock.sleep(SETTLE_MS, ended.signal);
+      wake = Promise.withResolvers<void>();
+      if (ended.signal.aborted) return;
+      await look().catch((error: unknown) => {
+        const { code, message } = toDvError(error);
+        log.warn({ code }, `a change of the node's files was not taken up yet: ${message}`);
+      });
+    }
+  };
+  const watchers = [membership, tls.certificate].flatMap((file) =>
+    watcher(dirname(file), membership, () => wake.resolve()),
+  );
+  void follow();
+  return {
+    stop: () => {
+      ended.abort();
+      for (const each of watchers) each.close();
+    },
+  };
+}
+
+/** Watches a folder. In that of the membership lies also the log, which says nothing here. */
+function watcher(folder: string, membership: string, changed: () => void): FSWatcher[] {
+  try {
+    const among = folder === dirname(membership);
+    const made = watch(folder, (_event, name) => void ((!among || name === "membership.json") && changed()));
+    // A folder that is removed later is still looked at.
+    made.on("error", () => made.close());
+    return [made];
+  } catch {
+    return [];
+  }
+}
+
+/** Changes whenever the content of any of the files does. */
+function digest(files: readonly string[]): string {
+  const hash = createHash("sha256");
+  for (const file of files) {
+    try {
+      hash.update(readFileSync(file));
+    } catch {
+      hash.update(`missing: ${file}`);
+    }
+  }
+  return hash.digest("hex");
+}
