@@ -1,13 +1,206 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Facts about the cluster as a whole. The core part of discovery publishes them. */
+/** The cluster as a whole: who belongs to it, how machines are let in, how it was formed. The core part of discovery answers. */
 import { z } from "zod";
-import { contract, event } from "./kit.ts";
+import { Sighting } from "./discovery.ts";
+import { durable } from "./durable.ts";
+import { contract, event, operation } from "./kit.ts";
+import { Member } from "./membership.ts";
+import { Actor, NodeId, NodeName, NodeRole, NodeState, Reason, Sha256, Timestamp } from "./primitives.ts";
+import { listQuery, page } from "./replies.ts";
+
+/** A member as it is shown: with what the registry knows of its life. */
+export const MemberView = Member.omit({ kind: true, busKey: true, order: true }).extend({
+  alive: NodeState.nullable().describe("Liveness by heartbeat; null when none was heard yet."),
+});
+export type MemberView = z.output<typeof MemberView>;
+
+/** A certificate of a member. */
+export const CertificateView = z.object({
+  node: NodeId,
+  name: NodeName,
+  state: z.enum(["valid", "due", "expired", "unknown"]).describe("due: two thirds of its life are over."),
+  serial: z.string().nullable(),
+  notAfter: Timestamp.nullable(),
+});
+export type CertificateView = z.output<typeof CertificateView>;
+
+const MemberFact = z.object({ node: NodeId, name: NodeName, role: NodeRole, key: Sha256 });
 
 export const clusterContract = contract({
   service: "cluster",
-  summary: "Formation and size of the cluster.",
+  summary: "Formation, members and size of the cluster.",
   implementedBy: "discovery",
-  operations: {},
+  operations: {
+    getCluster: operation({
+      summary: "Show the cluster: how it was formed, its servers, and whether machines may still join unattended.",
+      scope: "core",
+      effect: "read",
+      idempotent: true,
+      timeoutMs: 3_000,
+      permission: "cluster:cluster:get",
+      input: z.strictObject({}),
+      output: z.object({
+        cluster: z.string().describe("Cluster id."),
+        formation: z
+          .string()
+          .describe("Random id of this formation; another one with the same cluster id is a stranger."),
+        foundedAt: Timestamp,
+        foundedBy: NodeId,
+        servers: z.object({
+          declared: z.number().int().describe("How many servers the cluster is declared to have."),
+          active: z.number().int().describe("Members with role server that have joined the bus."),
+          alive: z.number().int().describe("Of these, how many send heartbeats."),
+        }),
+        workers: z.number().int().describe("Active members with role worker."),
+        joining: NodeId.nullable().describe("Server that is joining the bus now."),
+        unattendedUntil: Timestamp.nullable().describe("Until when the cluster secret lets machines in; null: closed."),
+      }),
+      errors: [],
+      http: { method: "GET", path: "/v1/cluster" },
+      cli: {
+        noun: "cluster",
+        verb: "status",
+        examples: [
+          { command: "dvctl cluster status", does: "Show how the cluster was formed and how many servers it has." },
+        ],
+      },
+    }),
+    growCluster: durable({
+      summary: "Declare that the cluster is to have more servers: 3 or 5. Machines with role server may then join.",
+      effect: "change",
+      permission: "cluster:cluster:grow",
+      role: "admin",
+      input: {
+        servers: z.coerce
+          .number()
+          .pipe(z.union([z.literal(3), z.literal(5)]))
+          .describe("How many servers it is to have: 3 or 5."),
+      },
+      http: { method: "POST", path: "/v1/cluster/servers" },
+      durable: { version: 1, targets: null },
+      cli: {
+        noun: "cluster",
+        verb: "grow",
+        args: ["servers"],
+        examples: [{ command: "dvctl cluster grow 5", does: "Let two more servers join a cluster of three." }],
+        preconditions: "Every server that was declared before has joined and is alive.",
+        changes: "Raises the declared number of servers. Streams get three replicas once three servers have joined.",
+        undo: "dvctl operations rollback ID, as long as no further server has joined",
+      },
+    }),
+    listMembers: operation({
+      summary: "List the machines that belong, and those that were removed.",
+      scope: "core",
+      effect: "read",
+      idempotent: true,
+      timeoutMs: 3_000,
+      permission: "cluster:member:list",
+      input: z.strictObject({ ...listQuery }),
+      output: page(MemberView),
+      errors: [],
+      http: { method: "GET", path: "/v1/cluster/members" },
+      cli: {
+        noun: "cluster",
+        verb: "members",
+        rows: "items",
+        columns: [
+          { heading: "ID", value: "id" },
+          { heading: "NAME", value: "name" },
+          { heading: "ROLE", value: "role" },
+          { heading: "STATE", value: "state" },
+          { heading: "ALIVE", value: "alive" },
+          { heading: "JOINED BY", value: "admittedBy" },
+          { heading: "JOINED", value: "admittedAt", as: "age" },
+          { heading: "ADDRESSES", value: "addresses", as: "list" },
+        ],
+        examples: [
+          { command: "dvctl cluster members", does: "Show every member." },
+          { command: "dvctl cluster members --filter state=removed", does: "Show the machines that were removed." },
+        ],
+      },
+    }),
+    listCertificates: operation({
+      summary: "List the members' certificates and when they end.",
+      scope: "core",
+      effect: "read",
+      idempotent: true,
+      timeoutMs: 3_000,
+      permission: "cluster:certificate:list",
+      input: z.strictObject({ ...listQuery }),
+      output: page(CertificateView),
+      errors: [],
+      http: { method: "GET", path: "/v1/cluster/certificates" },
+      cli: {
+        noun: "cluster",
+        verb: "certificates",
+        rows: "items",
+        columns: [
+          { heading: "NODE", value: "name" },
+          { heading: "STATE", value: "state" },
+          { heading: "ENDS", value: "notAfter" },
+          { heading: "SERIAL", value: "serial" },
+        ],
+        examples: [{ command: "dvctl cluster certificates", does: "Show which certificates end when." }],
+      },
+    }),
+    listPending: operation({
+      summary: "List machines on the LAN that wait to be let in. What they say of themselves is unproven.",
+      scope: "core",
+      effect: "read",
+      idempotent: true,
+      timeoutMs: 3_000,
+      permission: "cluster:pending:list",
+      input: z.strictObject({}),
+      output: z.object({ items: z.array(Sighting) }),
+      errors: ["MDNS_UNAVAILABLE"],
+      http: { method: "GET", path: "/v1/cluster/pending" },
+      cli: {
+        noun: "nodes",
+        verb: "pending",
+        rows: "items",
+        columns: [
+          { heading: "ID", value: "instance" },
+          { heading: "NAME", value: "name" },
+          { heading: "ROLE", value: "role" },
+          { heading: "ADDRESSES", value: "addresses", as: "list" },
+          { heading: "SEEN", value: "seenAt", as: "age" },
+        ],
+        examples: [{ command: "dvctl nodes pending", does: "Show the machines that wait to be let in." }],
+      },
+    }),
+    acceptNode: operation({
+      summary: "Make a one-time code that lets one machine in. Type it at that machine within five minutes.",
+      scope: "core",
+      effect: "change",
+      idempotent: false,
+      timeoutMs: 5_000,
+      permission: "cluster:node:accept",
+      role: "admin",
+      input: z.strictObject({
+        node: NodeId.optional().describe("Node id that the code is for; without it, whoever types the code."),
+      }),
+      output: z.object({
+        code: z.string().describe("Ten characters; shown once."),
+        until: Timestamp,
+        tries: z.number().int().describe("Wrong codes after which it is void."),
+        addresses: z
+          .array(z.string())
+          .describe("Join ports of the servers, for machines that multicast does not reach."),
+      }),
+      errors: ["MEMBER_REMOVED"],
+      http: { method: "POST", path: "/v1/cluster/codes" },
+      cli: {
+        noun: "nodes",
+        verb: "accept",
+        args: ["node"],
+        examples: [
+          { command: "dvctl nodes accept", does: "Print a code; type it at the machine that waits in debvisor-join." },
+        ],
+        changes: "Opens joining by one code for one machine. An earlier code that was not used is void.",
+        undo: "The code is void after five minutes, three wrong tries, one machine, or the next `dvctl nodes accept`.",
+      },
+    }),
+  },
   events: {
     "replicas.raised": event({
       summary: "Every stream and bucket now has its full number of replicas.",
@@ -18,6 +211,31 @@ export const clusterContract = contract({
         assets: z.array(z.string()).describe("Names of the streams that were raised."),
         ms: z.number().nonnegative().describe("Milliseconds it took."),
       }),
+    }),
+    "member.admitted": event({
+      summary: "A machine was let in.",
+      version: 1,
+      payload: MemberFact.extend({ by: z.enum(["founding", "secret", "code"]) }),
+    }),
+    "member.joined": event({
+      summary: "A machine that was let in has come up as a member.",
+      version: 1,
+      payload: MemberFact.extend({ incarnation: z.number().int().positive() }),
+    }),
+    "member.removed": event({
+      summary: "A machine was removed; it may not come back under its key.",
+      version: 1,
+      payload: MemberFact.extend({ reason: Reason, actor: Actor }),
+    }),
+    "join.refused": event({
+      summary: "A machine that proved itself was refused.",
+      version: 1,
+      payload: z.object({ node: NodeId, name: z.string(), code: z.string(), message: z.string() }),
+    }),
+    "formation.doubled": event({
+      summary: "Another formation of this cluster id was met. They are never merged.",
+      version: 1,
+      payload: z.object({ formation: z.string(), other: z.string(), node: NodeId }),
     }),
   },
 });

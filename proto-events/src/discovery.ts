@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who is on the LAN (mDNS) and who belongs to the cluster (node registry). */
 import { z } from "zod";
+import { durable } from "./durable.ts";
 import { contract, event, operation } from "./kit.ts";
 import { Actor, NodeId, NodeName, NodeRef, NodeRole, NodeState, Reason, Timestamp, Version } from "./primitives.ts";
 import { listQuery, page } from "./replies.ts";
@@ -73,8 +74,11 @@ export const discoveryContract = contract({
   service: "discovery",
   summary: "Finds nodes on the LAN and keeps the node registry.",
   uses: {
-    bucketsRead: ["dv_nodes", "dv_leases"],
-    bucketsWrite: ["dv_nodes", "dv_leases"],
+    streamsRead: ["DV_OPS"],
+    streamsWrite: ["DV_OPS"],
+    bucketsRead: ["dv_nodes", "dv_members", "dv_leases", "dv_locks", "dv_maintenance"],
+    bucketsWrite: ["dv_nodes", "dv_members", "dv_leases", "dv_locks"],
+    events: ["maintenance.change.blocked"],
     telemetry: true,
   },
   operations: {
@@ -167,17 +171,14 @@ export const discoveryContract = contract({
         undo: "dvctl nodes delete NODE",
       },
     }),
-    disableNode: operation({
+    disableNode: durable({
       summary: "Take a node out of every selection; it stays in the list with reason, actor and time.",
-      scope: "core",
       effect: "change",
-      idempotent: true,
-      timeoutMs: 5_000,
       permission: "discovery:node:disable",
-      input: z.strictObject({ node: NodeRef, reason: Reason }),
-      output: Node,
-      errors: ["NODE_NOT_FOUND"],
+      input: { node: NodeRef },
+      needsReason: true,
       http: { method: "POST", path: "/v1/nodes/{node}/disable" },
+      durable: { version: 1, targets: "node" },
       cli: {
         noun: "nodes",
         verb: "disable",
@@ -185,29 +186,27 @@ export const discoveryContract = contract({
         examples: [
           { command: 'dvctl nodes disable node-3 --reason "disk swap"', does: "Skip node-3 in every fan-out." },
         ],
+        preconditions: "The node is registered. Nobody else holds it in maintenance.",
         changes:
           "Sets the node's state to disabled; fan-outs report it as skipped. Nothing on the node itself changes.",
-        undo: "dvctl nodes enable NODE",
+        undo: "dvctl nodes enable NODE, or dvctl operations rollback ID",
       },
     }),
-    enableNode: operation({
+    enableNode: durable({
       summary: "Make a disabled node a target again.",
-      scope: "core",
       effect: "change",
-      idempotent: true,
-      timeoutMs: 5_000,
       permission: "discovery:node:enable",
-      input: z.strictObject({ node: NodeRef }),
-      output: Node,
-      errors: ["NODE_NOT_FOUND"],
+      input: { node: NodeRef },
       http: { method: "POST", path: "/v1/nodes/{node}/enable" },
+      durable: { version: 1, targets: "node" },
       cli: {
         noun: "nodes",
         verb: "enable",
         args: ["node"],
         examples: [{ command: "dvctl nodes enable node-3", does: "Put node-3 back to work." }],
+        preconditions: "The node is registered. Nobody else holds it in maintenance.",
         changes: "Clears the disabled mark; the state follows from the node's heartbeats again.",
-        undo: "dvctl nodes disable NODE --reason TEXT",
+        undo: "dvctl operations rollback ID restores the former mark; or dvctl nodes disable NODE --reason TEXT",
       },
     }),
     deleteNode: operation({
@@ -230,6 +229,31 @@ export const discoveryContract = contract({
         changes: "Removes the registry entry. The node's credentials are not revoked by this command.",
         undo: "A node that still runs registers itself again with its next heartbeat; otherwise dvctl nodes register.",
         recovery: "If registering again fails, start the node: its first heartbeat enters it.",
+      },
+    }),
+    removeNode: durable({
+      summary: "Remove a member from the cluster: it is cut at once and can never come back under its key.",
+      effect: "destroy",
+      permission: "discovery:node:remove",
+      role: "admin",
+      input: { node: NodeRef },
+      needsReason: true,
+      http: { method: "POST", path: "/v1/nodes/{node}/remove" },
+      durable: { version: 1, targets: "node" },
+      cli: {
+        noun: "nodes",
+        verb: "remove",
+        args: ["node"],
+        examples: [
+          { command: 'dvctl nodes remove node-4 --reason "sold" --confirm', does: "Cut node-4 off for good." },
+          { command: 'dvctl nodes remove node-4 --reason "sold" --check', does: "Only test whether that may be done." },
+        ],
+        preconditions:
+          "The node is a member. A server goes only while a majority of the servers stays up; of three servers, only one that is lost; the last two never.",
+        changes:
+          "Enters the removal into the membership, closes joining by the cluster secret alone, revokes the node's credential on every server of the bus, takes a server out of their group after moving its replicas where there is room, and deletes the registry entry. Nothing on the node itself changes.",
+        undo: "Until its credential is revoked, cancelling undoes all of it. A revocation cannot be undone.",
+        recovery: "Join the machine again as a new node: dvctl nodes reset there, then dvctl nodes accept.",
       },
     }),
     discover: operation({

@@ -229,6 +229,9 @@ export function splitOptions(input: Readonly<Record<string, unknown>>): {
 export const OperationOptions = z.object({ ...operationOptions, ...fanOutOptions });
 export type OperationOptions = z.output<typeof OperationOptions>;
 
+/** Stricter than the option, and of its type: whoever calls it with a constant reason is checked at run time only. */
+const REASONED = { reason: Reason as unknown as (typeof operationOptions)["reason"] };
+
 /** Codes that every durable operation may answer with. */
 const DURABLE_ERRORS = [
   "CHECK_FAILED",
@@ -243,8 +246,9 @@ const DURABLE_ERRORS = [
 ] as const satisfies readonly ErrorCode[];
 
 /**
- * Declares a durable operation of scope `core`. Its input gets the engine's options (with `fanOut` those for many nodes too),
- * its output is an `Operation`; over HTTP it answers 202 with a Location, or 200 for mode check and plan.
+ * Declares a durable operation of scope `core`. Its input gets the engine's options (with `fanOut` those for many nodes too, with
+ * `needsReason` a reason that has to be given), its output is an `Operation`; over HTTP it answers 202 with a Location, or 200 for
+ * mode check and plan.
  */
 export function durable<I extends z.ZodRawShape>(spec: {
   readonly summary: string;
@@ -253,19 +257,25 @@ export function durable<I extends z.ZodRawShape>(spec: {
   readonly role?: Role;
   readonly input: I;
   readonly fanOut?: boolean;
+  readonly needsReason?: boolean;
   readonly errors?: readonly ErrorCode[];
   readonly http: NonNullable<OperationSpec["http"]>;
   readonly cli: CliSpec;
   readonly durable: DurableSpec;
 }) {
-  const { input, fanOut = false, errors = [], role, ...rest } = spec;
+  const { input, fanOut = false, needsReason = false, errors = [], role, ...rest } = spec;
   return {
     ...rest,
     ...(role === undefined ? {} : { role }),
     scope: "core" as const,
     idempotent: true,
     timeoutMs: 20_000,
-    input: z.strictObject({ ...input, ...operationOptions, ...(fanOut ? fanOutOptions : {}) }),
+    input: z.strictObject({
+      ...input,
+      ...operationOptions,
+      ...(fanOut ? fanOutOptions : {}),
+      ...(needsReason ? REASONED : {}),
+    }),
     output: Operation,
     errors: [...DURABLE_ERRORS, ...errors.filter((code) => !(DURABLE_ERRORS as readonly string[]).includes(code))],
   };

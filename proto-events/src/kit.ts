@@ -123,6 +123,8 @@ export interface Uses {
   readonly streamsWrite?: readonly string[];
   /** Services whose node part it gives orders: signed commands and plain reads. Nodes check this right themselves (RULES.md 11). */
   readonly commands?: readonly string[];
+  /** Events of contracts that others implement which it publishes as well, such as `maintenance.change.blocked`. */
+  readonly events?: readonly string[];
   readonly telemetry?: boolean;
   /** May ask for the list of services and their statistics (`$SRV`). */
   readonly census?: boolean;

@@ -3,6 +3,7 @@
 import { auditContract } from "./audit.ts";
 import { clusterContract } from "./cluster.ts";
 import { discoveryContract } from "./discovery.ts";
+import { discoveryEngineContract } from "./engine.ts";
 import { gatewayContract } from "./gateway.ts";
 import { hostContract } from "./host.ts";
 import { type Contract, type EventSpec, type OperationSpec, wireName } from "./kit.ts";
@@ -14,6 +15,7 @@ export const CONTRACTS: readonly Contract[] = [
   auditContract,
   clusterContract,
   discoveryContract,
+  discoveryEngineContract,
   gatewayContract,
   hostContract,
   maintenanceContract,

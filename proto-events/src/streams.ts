@@ -80,6 +80,13 @@ export const BUCKETS = {
     ttl: false,
     maxAgeMs: 0,
   },
+  dv_members: {
+    summary: "Who belongs to the cluster: one entry per node id, one about the cluster, and the code that is open.",
+    history: 4,
+    maxBytes: 16 * MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
   dv_leases: { summary: "Leases of single-writer jobs.", history: 1, maxBytes: 4 * MIB, ttl: true, maxAgeMs: 0 },
   dv_locks: {
     summary: "Locks of operations, and those that wait for them.",

@@ -10,7 +10,19 @@ export const discoveryConfig = z.strictObject({
     .max(32)
     .default([])
     .describe("Names or IPv4 addresses of the interfaces for mDNS; empty: all that are not internal."),
-  advertisePort: z.number().int().min(1).max(65_535).default(8420).describe("Port that the announcement names."),
+  joinPort: z
+    .number()
+    .int()
+    .min(1)
+    .max(65_535)
+    .default(8422)
+    .describe("Port on which a server lets machines in. Announced by mDNS."),
+  unattendedHours: z
+    .number()
+    .min(0)
+    .max(8_760)
+    .default(24)
+    .describe("Hours after the founding in which the cluster secret alone lets machines in; 0: never."),
   scanRefreshMs: z
     .number()
     .int()

@@ -27,8 +27,12 @@ export const PARAMETER_EXAMPLES: Readonly<Record<string, unknown>> = {
 /** Request bodies by operation. */
 export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
   "gateway.createToken": { name: "ci", role: "viewer", scopes: ["discovery:*"], expiresInDays: 30 },
+  "cluster.growCluster": { servers: 3, reason: "Two more machines are there." },
+  "cluster.acceptNode": { node: "mfrggzdfmztwq2lk" },
   "discovery.registerNode": { id: "mfrggzdfmztwq2lk", name: "node-4" },
   "discovery.disableNode": { reason: "The disk is replaced." },
+  "discovery.enableNode": { mode: "plan" },
+  "discovery.removeNode": { reason: "It was sold.", mode: "plan" },
   "discovery.discover": { seconds: 2 },
   "host.restartService": { reason: "It leaks memory.", wait: "30s" },
   "host.putFile": { nodes: "all", to: "/etc/motd", contentBase64: "SGVsbG8uCg==", fileMode: "0644", mode: "apply" },

@@ -11,6 +11,7 @@ import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { causeChain } from "@debvisor/shared/errors";
 import type { Definition } from "@debvisor/shared/operation/definition";
 import { type Engine, startEngine } from "@debvisor/shared/operation/engine";
+import { maintenanceGate } from "@debvisor/shared/operation/maintenance-gate";
 import { RegistryDirectory } from "@debvisor/shared/operation/node-directory";
 import { findNode } from "@debvisor/shared/operation/reader";
 import type { ServiceContext } from "@debvisor/shared/service";
@@ -18,7 +19,6 @@ import {
   disableMaintenanceDefinition,
   enableMaintenanceDefinition,
   type MaintenanceDeps,
-  maintenanceGate,
 } from "./operations/maintenance.ts";
 import { operationHandlers } from "./operations/operation-handlers.ts";
 import { putFileDefinition, removeFileDefinition } from "./operations/put-file.ts";
@@ -126,7 +126,7 @@ class Core {
     const bus = this.#bus;
     const store = this.#store;
     this.#running.push(
-      await bus.serve(operationContract, "core", operationHandlers(engine)),
+      await bus.serve(operationContract, "core", operationHandlers(engine, bus)),
       await bus.serve(maintenanceContract, "core", {
         enableMaintenance: engine.handler("maintenance.enable-maintenance"),
         disableMaintenance: engine.handler("maintenance.disable-maintenance"),

@@ -4,8 +4,6 @@ import type { Heartbeat } from "@debvisor/proto-events/node-agent";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
-  disable,
-  enable,
   isNewer,
   type Live,
   type NodeRecord,
@@ -17,6 +15,7 @@ import {
   remove,
   toNode,
   type View,
+  withMark,
 } from "./registry.ts";
 
 const SUSPECT_MS = 6_000;
@@ -112,15 +111,14 @@ test("of two owners of a name the one that was registered first keeps it", () =>
 });
 
 test("a disabled node stays disabled whatever its heartbeats do", () => {
-  const outcome = disable(record(), { reason: "r", actor: "a", at: at(0) });
+  const outcome = withMark(record(), { reason: "r", actor: "a", at: at(0) }, undefined, view(0));
   expect(events(outcome)).toEqual(["node.disabled"]);
   const disabled = outcome?.record as NodeRecord;
 
-  expect(disable(disabled, { reason: "again", actor: "a", at: at(0) })).toBeUndefined();
   expect(project(disabled, live(A, 0), view(0))).toBeUndefined();
   expect(project(disabled, live(A, 0), view(90_000))).toBeUndefined();
-  expect(enable(disabled, live(A, 0), view(1))?.record.state).toBe("alive");
-  expect(enable(disabled, live(A, 0), view(90_000))?.record.state).toBe("suspect");
+  expect(withMark(disabled, null, live(A, 0), view(1)).record.state).toBe("alive");
+  expect(withMark(disabled, null, live(A, 0), view(90_000)).record.state).toBe("suspect");
 });
 
 test("a node that is heard, or of which it is too early to tell, is not deleted", () => {
@@ -274,8 +272,8 @@ function perform(world: World, [what, first, second]: Command): void {
     tick: () => world.tick(),
     successor: () => world.succeed(),
     register: () => world.apply(node, register(known, wanted, world.view())),
-    disable: () => world.apply(node, known && disable(known, by, heard)),
-    enable: () => world.apply(node, known && enable(known, heard, world.view())),
+    disable: () => world.apply(node, known && !known.disabled ? withMark(known, by, heard, world.view()) : undefined),
+    enable: () => world.apply(node, known?.disabled ? withMark(known, null, heard, world.view()) : undefined),
     remove: () => world.apply(node, known && remove(known, heard, world.view(), "r")),
   };
   actions[what]?.();

@@ -6,6 +6,7 @@
  */
 
 import { type discoveryContract, type Node, NodeEntry } from "@debvisor/proto-events/discovery";
+import { EntryOrder } from "@debvisor/proto-events/membership";
 import { type Heartbeat, Heartbeat as HeartbeatSchema } from "@debvisor/proto-events/node-agent";
 import { z } from "zod";
 
@@ -22,6 +23,7 @@ export type OutboxItem = z.output<typeof OutboxItem>;
 /** What bucket dv_nodes holds under a node id. `deleted`: hidden; the key goes once the event is out. */
 export const NodeRecord = NodeEntry.extend({
   outbox: z.array(OutboxItem).default([]),
+  order: EntryOrder.nullable().default(null),
 });
 export type NodeRecord = z.output<typeof NodeRecord>;
 
@@ -101,21 +103,21 @@ export function project(record: NodeRecord | undefined, live: Live | undefined, 
   return { record: next, facts: [...(moved ? [moved.fact] : []), ...updated] };
 }
 
-/** Marks a node as disabled; undefined when it is. */
-export function disable(
+/**
+ * Sets or clears the mark `disabled`. A node that gets it is no target; one that loses it and was not heard lately is suspect
+ * first, as after any silence, and lost when it was never heard, as after registering.
+ */
+export function withMark(
   record: NodeRecord,
-  by: { reason: string; actor: string; at: string },
-  live?: Live,
-): Outcome | undefined {
-  if (record.disabled) return undefined;
-  const next = withLastSeen({ ...record, state: "disabled", disabled: by }, live);
-  return { record: next, facts: [{ event: "node.disabled", payload: { ...factOf(next), reason: by.reason } }] };
-}
-
-/** Clears the mark; undefined when there is none. A node not heard lately is suspect first, as after any silence; one never heard is lost, as after registering. */
-export function enable(record: NodeRecord, live: Live | undefined, view: View): Outcome | undefined {
-  if (!record.disabled) return undefined;
-  const seen = withLastSeen({ ...record, disabled: null }, live);
+  mark: NodeRecord["disabled"],
+  live: Live | undefined,
+  view: View,
+): Outcome {
+  const seen = withLastSeen({ ...record, disabled: mark }, live);
+  if (mark) {
+    const next: NodeRecord = { ...seen, state: "disabled" };
+    return { record: next, facts: [{ event: "node.disabled", payload: { ...factOf(next), reason: mark.reason } }] };
+  }
   const silent = seen.lastSeen === null ? "lost" : "suspect";
   const next: NodeRecord = { ...seen, state: fresh(live, view) ? "alive" : silent };
   return { record: next, facts: [{ event: "node.enabled", payload: factOf(next) }] };
@@ -130,6 +132,13 @@ export function remove(
 ): Outcome | "alive" | "unknown" {
   if (fresh(live, view) || record.state === "alive" || record.state === "suspect") return "alive";
   if (silenceOf(live, view) <= view.suspectAfterMs) return "unknown";
+  const next: NodeRecord = { ...record, deleted: true };
+  return { record: next, facts: [{ event: "node.deleted", payload: { ...factOf(next), reason } }] };
+}
+
+/** Marks a node as deleted whether it is heard or not, because it was removed from the cluster; undefined when it is. */
+export function forget(record: NodeRecord | undefined, reason: string): Outcome | undefined {
+  if (!record || record.deleted) return undefined;
   const next: NodeRecord = { ...record, deleted: true };
   return { record: next, facts: [{ event: "node.deleted", payload: { ...factOf(next), reason } }] };
 }
@@ -149,8 +158,8 @@ export function register(
   const owner = view.ownerOf(wanted.name);
   if (RESERVED_NAMES.has(wanted.name) || (owner !== undefined && owner !== wanted.id)) return "taken";
   if (!record) {
-    const blank = { lastSeen: null, registeredAt: view.time, bootId: "", disabled: null, deleted: false, outbox: [] };
-    const next: NodeRecord = { ...wanted, ...blank, state: "lost" };
+    const blank = { lastSeen: null, registeredAt: view.time, bootId: "", disabled: null, deleted: false };
+    const next: NodeRecord = { ...wanted, ...blank, outbox: [], order: null, state: "lost" };
     return { record: next, facts: [{ event: "node.registered", payload: factOf(next) }] };
   }
   const fields = record.bootId === "" ? wanted : { name: wanted.name, rack: wanted.rack, zone: wanted.zone };
@@ -173,7 +182,7 @@ export function asOfNow(record: NodeRecord, live: Live | undefined, view: View):
 
 /** The node as it is shown: record, last heartbeat, and load figures unless they are of a node that is gone. */
 export function toNode(record: NodeRecord, live: Live | undefined): Node {
-  const { deleted: _deleted, outbox: _outbox, ...node } = withLastSeen(record, live);
+  const { deleted: _deleted, outbox: _outbox, order: _order, ...node } = withLastSeen(record, live);
   return { ...node, metrics: live && record.state !== "lost" ? live.heartbeat.metrics : null };
 }
 
@@ -208,6 +217,7 @@ function appear(live: Live, view: View): Outcome {
     disabled: null,
     deleted: false,
     outbox: [],
+    order: null,
   };
   return { record, facts: [{ event: "node.appeared", payload: factOf(record) }] };
 }

@@ -64,7 +64,7 @@ export async function startPresence(
   const status = () => (nodeBus.connected ? "ready" : "joining");
   const advertisement = mdns.advertise({
     instance: node.id,
-    port: config.advertisePort,
+    port: config.joinPort,
     txt: announcedText(context, status()),
   });
   const peers = new Peers(clock.monotonic());

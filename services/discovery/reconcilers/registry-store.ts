@@ -12,6 +12,7 @@ import { DvError, toDvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import type { DiscoveryConfig } from "../config.ts";
 import {
+  forget,
   isNewer,
   type Live,
   NodeRecord,
@@ -28,6 +29,8 @@ export interface StoreDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly config: Pick<DiscoveryConfig, "suspectAfterMs" | "lostAfterMs">;
+  /** Whether a node was removed from the cluster: what is still heard of it counts no more. */
+  readonly isRemoved?: (id: string) => boolean;
 }
 
 /** On whose behalf a change is made. */
@@ -115,12 +118,12 @@ export class RegistryStore {
   }
 
   live(id: string): Live | undefined {
-    return this.#lives.get(id);
+    return this.#deps.isRemoved?.(id) ? undefined : this.#lives.get(id);
   }
 
   /** Ids of every node that has a record or was heard. */
   ids(): string[] {
-    return [...new Set([...this.#entries.keys(), ...this.#lives.keys()])];
+    return [...new Set([...this.#entries.keys(), ...this.#lives.keys()])].filter((id) => !this.#deps.isRemoved?.(id));
   }
 
   /** What decisions depend on, now. `owners` may be shared by the decisions of one round. */
@@ -151,18 +154,25 @@ export class RegistryStore {
     return bus.connected;
   }
 
+  /** The record as the bucket has it now; the picture of the watch may lag. @throws UNAVAILABLE, BUS_UNAVAILABLE */
+  async read(id: string): Promise<NodeRecord | undefined> {
+    return (await this.#reread(id))?.value;
+  }
+
   /**
-   * Decides on the newest record and writes the outcome by compare-and-set, again after a conflict. Events follow in the
-   * background. Returns the record as it is afterwards. @throws what `decide` throws, CONFLICT, BUS_UNAVAILABLE
+   * Decides on the newest record and writes the outcome by compare-and-set, again after a conflict; with `fresh` it does not
+   * begin with the picture that may lag. Events follow in the background. Returns the record as it is afterwards.
+   * @throws what `decide` throws, CONFLICT, BUS_UNAVAILABLE
    */
   async change(
     id: string,
     decide: (record: NodeRecord | undefined) => Outcome | undefined,
     by: Author = {},
+    { fresh = false }: { readonly fresh?: boolean } = {},
   ): Promise<NodeRecord | undefined> {
     const bucket = this.#requireBucket();
     for (let tries = 0; ; tries++) {
-      const entry = tries === 0 ? this.#entries.get(id) : await this.#reread(id);
+      const entry = tries === 0 && !fresh ? this.#entries.get(id) : await this.#reread(id);
       const outcome = decide(entry?.value);
       if (!outcome) return entry?.value;
       const added = outcome.facts.map(
@@ -177,6 +187,14 @@ export class RegistryStore {
         if (toDvError(error).code !== "CONFLICT" || tries >= MAX_TRIES) throw error;
       }
     }
+  }
+
+  /**
+   * Deletes the entry of a node that was removed from the cluster, however lately it was heard: it may never be heard again.
+   * @throws CONFLICT, BUS_UNAVAILABLE
+   */
+  async forget(id: string, reason: string, by: Author): Promise<void> {
+    await this.change(id, (record) => forget(record, reason), by, { fresh: true });
   }
 
   /** Publishes what a record still has to announce, unless that is going on. Failures are tried again by the projector. */

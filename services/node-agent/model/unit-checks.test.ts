@@ -42,6 +42,7 @@ test("reads one block per unit", () => {
     enabled: "enabled",
     type: "simple",
     result: "success",
+    unwanted: false,
   });
   expect(failedUnits(units)).toEqual(["b.service"]);
   expect(parseUnits("Id=\n\nnonsense\n=x").size).toBe(0);
@@ -96,6 +97,16 @@ test.each<[string, string, Record<string, string>, object]>([
   ["is not enabled", "inactive", { UnitFileState: "disabled" }, { status: "skipped" }],
 ])("judges a unit of ours that %s", (_title, active, more, expected) => {
   expect(check("debvisor-vm", [block("debvisor-vm.service", active, more)])).toMatchObject(expected);
+});
+
+test("does not miss a unit of ours that has no work on this machine", () => {
+  const blocks = [
+    block("debvisor-nats.service", "inactive", { ConditionResult: "no" }),
+    block("debvisor-rpcd.service", "inactive", { ConditionResult: "yes" }),
+  ];
+
+  expect(check("debvisor-nats", blocks)).toMatchObject({ status: "skipped" });
+  expect(check("debvisor-rpcd", blocks)).toMatchObject({ status: "failed" });
 });
 
 test("checks a unit of ours that is also configured once", () => {

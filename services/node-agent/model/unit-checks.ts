@@ -13,6 +13,8 @@ export interface UnitState {
   readonly type: string;
   /** Why it failed: `exit-code`, `timeout`, `signal` … */
   readonly result: string;
+  /** Its conditions were not met when it was last asked to start. */
+  readonly unwanted: boolean;
 }
 
 /** Properties to ask `systemctl show` for. */
@@ -24,6 +26,7 @@ export const UNIT_PROPERTIES = [
   "UnitFileState",
   "Type",
   "Result",
+  "ConditionResult",
 ] as const;
 
 /** Our own units, as a pattern that systemctl understands. */
@@ -67,6 +70,7 @@ export function parseUnits(text: string): Map<string, UnitState> {
       enabled: field("UnitFileState"),
       type: field("Type"),
       result: field("Result"),
+      unwanted: field("ConditionResult") === "no",
     });
   }
   return units;
@@ -127,6 +131,9 @@ function requiredCheck(
 function ownCheck(unit: UnitState, journal: ReadonlyMap<string, string>): HealthCheck {
   if (unit.active === "active") return passed(nameOf(unit.id), `${unit.id} is active.`);
   const permanent = unit.enabled === "enabled" && unit.type !== "oneshot";
+  if (unit.active === "inactive" && unit.unwanted) {
+    return skipped(nameOf(unit.id), `${unit.id} has no work on this machine: its conditions are not met.`);
+  }
   if (unit.active === "inactive" && !permanent) {
     return skipped(nameOf(unit.id), `${unit.id} is not meant to run all the time.`);
   }

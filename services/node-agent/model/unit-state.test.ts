@@ -23,14 +23,35 @@ describe("units", () => {
     ]);
   });
 
+  it("are left out when their conditions are not met and they do not run", () => {
+    const block = (id: string, active: string, condition: string) =>
+      [`Id=${id}`, "LoadState=loaded", `ActiveState=${active}`, `ConditionResult=${condition}`].join("\n");
+    const text = [
+      block("debvisor-nats.service", "inactive", "no"),
+      block("debvisor-audit.service", "inactive", "yes"),
+      block("debvisor-join.service", "active", "no"),
+    ].join("\n\n");
+    expect(parseUnitStates(text).map(({ name }) => name)).toEqual(["audit", "join"]);
+  });
+
   it("are none in an answer that is not what was expected", () => {
     expect(parseUnitStates("")).toEqual([]);
     expect(parseUnitStates("Failed to connect to bus\n\n=\nId=\n")).toEqual([]);
   });
 
-  it.each(["gateway", "debvisor-gateway", "debvisor-gateway.service"])("go by three names: %s", (name) => {
-    expect(serviceNameOf(name)).toBe("gateway");
-    expect(systemdNames(name)[0]).toBe("debvisor-gateway.service");
+  it.each([
+    ["node-agent", "node-agent", "debvisor-node-agent.service"],
+    ["debvisor-node-agent", "node-agent", "debvisor-node-agent.service"],
+    ["debvisor-node-agent.service", "node-agent", "debvisor-node-agent.service"],
+    ["gateway", "gateway", "debvisor-rpcd.service"],
+    ["debvisor-gateway", "gateway", "debvisor-rpcd.service"],
+    ["debvisor-rpcd", "gateway", "debvisor-rpcd.service"],
+    ["debvisor-rpcd.service", "gateway", "debvisor-rpcd.service"],
+    // An alias of the unit; systemd knows it by this name too.
+    ["debvisor-gateway.service", "gateway", "debvisor-gateway.service"],
+  ])("go by several names: %s", (name, service, unit) => {
+    expect(serviceNameOf(name)).toBe(service);
+    expect(systemdNames(name)[0]).toBe(unit);
   });
 
   it("of others go by their own name, ours first", () => {

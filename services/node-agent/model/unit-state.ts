@@ -33,24 +33,31 @@ export const UNIT_STATE_PROPERTIES = [
   "ActiveState",
   "InvocationID",
   "ActiveEnterTimestamp",
+  "ConditionResult",
 ] as const;
 
 const PREFIX = "debvisor-";
 const SUFFIX = ".service";
+/** Services whose unit has another name than they have. */
+const UNIT_NAMES = new Map([["gateway", "rpcd"]]);
 
-/** Name of a service of ours: `gateway` for `gateway`, `debvisor-gateway` and `debvisor-gateway.service`. */
+/** Name of a service of ours: `gateway` for `gateway`, `debvisor-gateway.service` and `debvisor-rpcd.service`. */
 export function serviceNameOf(unit: string): string {
   const name = unit.endsWith(SUFFIX) ? unit.slice(0, -SUFFIX.length) : unit;
-  return name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name;
+  if (!name.startsWith(PREFIX)) return name;
+  const own = name.slice(PREFIX.length);
+  return [...UNIT_NAMES].find(([, unitName]) => unitName === own)?.[0] ?? own;
 }
 
 /** What systemd may know the unit as, likeliest first: ours before another one of that name. */
 export function systemdNames(unit: string): readonly [string, ...string[]] {
   if (/\.[a-z]+$/.test(unit)) return [unit];
-  return unit.startsWith(PREFIX) ? [`${unit}${SUFFIX}`] : [`${PREFIX}${unit}${SUFFIX}`, `${unit}${SUFFIX}`];
+  const own = serviceNameOf(unit);
+  const ours = `${PREFIX}${UNIT_NAMES.get(own) ?? own}${SUFFIX}`;
+  return unit.startsWith(PREFIX) ? [ours] : [ours, `${unit}${SUFFIX}`];
 }
 
-/** Units that `systemctl show` printed and that exist, by id. Never throws. */
+/** Units that `systemctl show` printed, that exist and whose conditions this machine meets, by id. Never throws. */
 export function parseUnitStates(text: string): Unit[] {
   return text.split(/\n\s*\n/).flatMap((block) => {
     const fields = new Map(
@@ -63,6 +70,8 @@ export function parseUnitStates(text: string): Unit[] {
     const id = field("Id");
     if (id === "" || field("LoadState") !== "loaded") return [];
     const state = stateOf(field("ActiveState"));
+    // On this machine it has no work: a bus on a worker, the join of a member.
+    if (state === "stopped" && field("ConditionResult") === "no") return [];
     const up = state === "running" || state === "starting";
     const seconds = /^@(\d+)/.exec(field("ActiveEnterTimestamp"))?.[1];
     return [

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The group `configuration`: files of settings, preseed and inventory parse and satisfy their schema. */
+
 import { join } from "node:path";
 import type { HealthCheck } from "@debvisor/proto-events/node-agent";
+import { Preseed } from "@debvisor/shared/join/preseed";
 import type { z } from "zod";
 import { nodeAgentConfig } from "../config.ts";
 import { CHECKED_SUFFIX, findFault } from "../drivers/config-files.ts";
 import { createHostFiles, type HostFiles } from "../drivers/host-files.ts";
 import { type ConfigReading, configurationChecks } from "../model/file-checks.ts";
 import { findingsOf } from "../model/findings.ts";
-import { inventoryFile, preseedFile } from "../model/preseed.ts";
+import { inventoryFile } from "../model/inventory.ts";
 import { CONFIG_FOLDER, type HealthDeps, MAX_TEXT_BYTES } from "./health-deps.ts";
 
 /** Schemas that this service knows, by file name. Those of other services are theirs: of their files the syntax is checked. */
 const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   "node-agent.yaml": nodeAgentConfig,
-  "preseed.yaml": preseedFile,
+  "preseed.yaml": Preseed,
   "inventory.yaml": inventoryFile,
 };
 

@@ -17,7 +17,6 @@ import type {
   TargetNode,
 } from "@debvisor/shared/operation/definition";
 import { durationMs } from "@debvisor/shared/operation/options";
-import type { MaintenanceGate } from "@debvisor/shared/operation/submit";
 import { targetOf } from "@debvisor/shared/operation/survey";
 import { type MaintenanceStore, same } from "../reconcilers/maintenance-store.ts";
 
@@ -256,24 +255,5 @@ function reversed(kind: StepKind<{ readonly target: string }>): StepKind<{ reado
       if (sight === "unclear") return sight;
       return sight === "after" ? "before" : "after";
     },
-  };
-}
-
-/** Refuses a change of what somebody else holds in maintenance. */
-export function maintenanceGate({ store, bus }: Pick<MaintenanceDeps, "store" | "bus">): MaintenanceGate {
-  return async (touches, { actor, type, mode }) => {
-    const held = (await store.of(touches)).find(({ holder }) => holder !== actor);
-    if (!held) return;
-    const { target, name, holder } = held;
-    const blocked = { target, name, holder, actor, type };
-    if (mode === "apply")
-      await bus.publishEvent(maintenanceContract, "change.blocked", blocked, { subject: target, actor });
-    const end = `dvctl maintenance disable ${target === CLUSTER ? "--cluster" : name}`;
-    const why = held.reason === null ? "" : ` (${held.reason})`;
-    throw new DvError(
-      "IN_MAINTENANCE",
-      `${name} is in maintenance by ${holder}${held.user === null ? "" : ` (${held.user})`} since ${held.since}${why}${held.until === null ? "" : `, until ${held.until}`}.`,
-      { details: { maintenance: held, hint: `wait, or end it: ${end}` } },
-    );
   };
 }

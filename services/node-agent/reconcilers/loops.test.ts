@@ -33,6 +33,7 @@ const node: NodeIdentity = {
   version: "0.1.0",
   bootId: "boot-1",
   root: join(folder, "root"),
+  dir: join(folder, "node"),
   stateDir: join(folder, "state"),
   addresses: ["127.0.0.1"],
   advertiseKey: new Uint8Array(32),

@@ -3,9 +3,10 @@
  * Maintenance as it is stored: bucket dv_maintenance, one entry for each node that ever was in maintenance, and one for the
  * cluster. An entry is never deleted: its fence is what keeps an operation that was overtaken from writing late.
  */
-import { CLUSTER, Maintenance } from "@debvisor/proto-events/maintenance";
-import type { Bucket, Bus, Closable, Order } from "@debvisor/shared/bus/bus";
+import { Maintenance } from "@debvisor/proto-events/maintenance";
+import type { Order } from "@debvisor/shared/bus/bus";
 import { DvError, toDvError } from "@debvisor/shared/errors";
+import { MaintenancePicture } from "@debvisor/shared/operation/maintenance-picture";
 import { z } from "zod";
 
 /**
@@ -25,9 +26,6 @@ export const MaintenanceEntry = z.object({
 });
 export type MaintenanceEntry = z.output<typeof MaintenanceEntry>;
 
-/** More targets than this are looked up in the picture that the watch keeps, fewer in the bucket itself. */
-const MOST_READS = 20;
-
 /** Writes that another one came before, in one change; each of them is looked at anew. */
 const MOST_WRITES = 5;
 
@@ -41,50 +39,9 @@ export interface MaintenanceChange {
 }
 
 /** Reads, watches and changes the bucket. */
-export class MaintenanceStore implements Closable {
-  readonly #picture = new Map<string, Maintenance>();
-  #bucket: Bucket<MaintenanceEntry> | undefined;
-  #watch: Closable | undefined;
-  /** True once every entry is known. */
-  loaded = false;
-
-  /** @throws BUS_UNAVAILABLE */
-  async start(bus: Pick<Bus, "bucket">): Promise<void> {
-    const bucket = await bus.bucket("dv_maintenance", MaintenanceEntry);
-    this.#bucket = bucket;
-    this.#watch = await bucket.watch(
-      ({ key, entry }) => {
-        const maintenance = entry?.value.maintenance;
-        if (maintenance) this.#picture.set(key, maintenance);
-        else this.#picture.delete(key);
-      },
-      () => {
-        this.loaded = true;
-      },
-    );
-  }
-
-  async stop(): Promise<void> {
-    await this.#watch?.stop();
-  }
-
-  /** Everything that is in maintenance, as last seen; the cluster first. */
-  list(): readonly Maintenance[] {
-    const first = ({ target }: Maintenance) => (target === CLUSTER ? 0 : 1);
-    return [...this.#picture.values()].sort((a, b) => first(a) - first(b) || (a.name < b.name ? -1 : 1));
-  }
-
-  /** Maintenance of one target now. @throws BUS_UNAVAILABLE */
-  async get(target: string): Promise<Maintenance | null> {
-    return (await this.#open().get(target))?.value.maintenance ?? null;
-  }
-
-  /** Maintenance of any of the targets, or of the cluster. @throws BUS_UNAVAILABLE */
-  async of(targets: readonly string[]): Promise<readonly Maintenance[]> {
-    const keys = [...new Set([CLUSTER, ...targets])];
-    if (keys.length > MOST_READS) return keys.flatMap((key) => this.#picture.get(key) ?? []);
-    const found = await Promise.all(keys.map((key) => this.get(key)));
-    return found.filter((entry) => entry !== null);
+export class MaintenanceStore extends MaintenancePicture<MaintenanceEntry> {
+  constructor() {
+    super(MaintenanceEntry);
   }
 
   /**
@@ -94,7 +51,7 @@ export class MaintenanceStore implements Closable {
    * BUS_UNAVAILABLE
    */
   async change(change: MaintenanceChange): Promise<{ eventId: string | null }> {
-    const bucket = this.#open();
+    const bucket = this.open();
     const { target } = change;
     for (let writes = 1; ; writes++) {
       const current = await bucket.get(target);
@@ -112,16 +69,11 @@ export class MaintenanceStore implements Closable {
 
   /** Ends maintenance that was over; false when it was changed meanwhile. @throws BUS_UNAVAILABLE */
   async expire(maintenance: Maintenance, eventId: string): Promise<boolean> {
-    const bucket = this.#open();
+    const bucket = this.open();
     const current = await bucket.get(maintenance.target);
     if (!current || !same(current.value.maintenance, maintenance)) return false;
     await bucket.update(maintenance.target, { ...current.value, eventId, maintenance: null }, current.revision);
     return true;
-  }
-
-  #open(): Bucket<MaintenanceEntry> {
-    if (!this.#bucket) throw new DvError("UNAVAILABLE", "Maintenance cannot be read yet.");
-    return this.#bucket;
   }
 }
 

@@ -82,6 +82,7 @@ export async function startAudit(cluster: BusCluster, options: StartOptions = {}
       version: "0.1.0",
       bootId: randomBytes(8).toString("hex"),
       root: "/",
+      dir: stateDir,
       stateDir,
       addresses: ["127.0.0.1"],
       advertiseKey: new Uint8Array(32),

@@ -3,89 +3,25 @@
  * The node registry on a real bus: two servers' core parts, nodes that send heartbeats, and what the event stream says of
  * them when nodes fall silent, the projector dies and the bus restarts. Times are a tenth of the real ones.
  */
-import { randomUUID } from "node:crypto";
-import { clusterContract } from "@debvisor/proto-events/cluster";
 import { discoveryContract } from "@debvisor/proto-events/discovery";
-import { type Heartbeat, nodeAgentContract } from "@debvisor/proto-events/node-agent";
+import type { Heartbeat } from "@debvisor/proto-events/node-agent";
 import type { StoredEvent } from "@debvisor/shared/bus/bus";
-import type { ConnectedBus } from "@debvisor/shared/bus/connect";
-import { systemClock } from "@debvisor/shared/clock";
 import { holdLease } from "@debvisor/shared/leases";
-import type { RunningService, ServiceContext } from "@debvisor/shared/service";
-import { startTracing } from "@debvisor/shared/telemetry";
 import { afterEach, expect, test } from "vitest";
-import { type DiscoveryConfig, discoveryConfig } from "../../../services/discovery/config.ts";
-import { discoveryService } from "../../../services/discovery/service.ts";
+import type { DiscoveryConfig } from "../../../services/discovery/config.ts";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
 import { KEY, until } from "./instance.ts";
+import { type CleanUp, startBeating, startDiscovery } from "./server.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
-const TIMES = { suspectAfterMs: 1_000, lostAfterMs: 2_000, checkEveryMs: 100, leaseSeconds: 2 };
 
-const cleanUp: (() => Promise<unknown> | unknown)[] = [];
+const cleanUp: CleanUp = [];
 afterEach(async () => {
   for (const one of cleanUp.splice(0).reverse()) await one();
 });
 
-interface Server {
-  readonly id: string;
-  readonly bus: ConnectedBus;
-  readonly running: RunningService;
-}
-
-/** Starts discovery as the service runner does. */
-async function startServer(config: Partial<DiscoveryConfig> = {}): Promise<Server> {
-  const id = randomNodeId();
-  const credential = await cluster().issuer.forCore("discovery", id, [discoveryContract, clusterContract]);
-  const coreBus = await cluster().connect({ credential, origin: "core", node: { id, name: "server" } });
-  const nodeBus = await cluster().connectNode(id);
-  const identity = {
-    id,
-    name: `s-${id}`,
-    roles: ["server"],
-    cluster: "test",
-    version: "0.1.0",
-    bootId: "b",
-    root: "/",
-  };
-  const context: ServiceContext<DiscoveryConfig> = {
-    config: discoveryConfig.parse({ mdns: false, ...TIMES, ...config }),
-    log: cluster().log.child({ server: id }),
-    clock: systemClock,
-    tracing: await startTracing({ service: "discovery", instance: id, version: "0.1.0", env: {} }),
-    node: {
-      ...identity,
-      stateDir: "/nonexistent",
-      addresses: ["127.0.0.1"],
-      advertiseKey: KEY,
-      trust: { operator: "", accounts: [] },
-    },
-    nodeBus,
-    coreBus,
-  };
-  const running = await discoveryService.start(context);
-  cleanUp.push(() => running.stop());
-  await until(() => running.ready() === undefined, 10_000, "discovery is ready");
-  return { id, bus: coreBus, running };
-}
-
-/** A node that sends a heartbeat every 100 ms until it is silenced. */
-async function startNode(more: Partial<Heartbeat> = {}) {
-  const id = randomNodeId();
-  const bus = await cluster().connectNode(id);
-  const state = { speaking: true, more };
-  const metrics = { overall: "ok" as const, load1: 0.5, cpuPercent: 1, memoryPercent: 2, diskPercent: 3, busRttMs: 1 };
-  const bootId = randomUUID();
-  let sequence = 0;
-  const beat = () => {
-    const rest = { name: `n-${id}`, roles: ["worker"], version: "0.1.0", addresses: ["10.0.0.1"], bootId, metrics };
-    const heartbeat = { node: id, ...rest, sequence: sequence++, time: new Date().toISOString(), ...state.more };
-    if (state.speaking) bus.publishTelemetry(nodeAgentContract, "heartbeat", heartbeat);
-  };
-  const timer = setInterval(beat, 100);
-  cleanUp.push(() => clearInterval(timer));
-  return { id, bus, state };
-}
+const startServer = (config: Partial<DiscoveryConfig> = {}) => startDiscovery(cluster(), config, cleanUp);
+const startNode = (more: Partial<Heartbeat> = {}) => startBeating(cluster(), more, cleanUp);
 
 /** Every event about a node from now on, as `<fact>` names in order. */
 async function record() {
@@ -156,10 +92,13 @@ test("disabling, enabling, registering and deleting leave a state and one event 
   await until(() => of(node.id).length > 0, 5_000, "appeared");
   const ask = { node: node.id };
 
-  const disabled = await bus.request("core", discoveryContract, "disableNode", { ...ask, reason: "disk swap" }, call);
-  expect(disabled).toMatchObject({ state: "disabled", disabled: { reason: "disk swap", actor: "tester" } });
-  const enabled = await bus.request("core", discoveryContract, "enableNode", ask, call);
-  expect(enabled).toMatchObject({ state: "alive", disabled: null });
+  const show = () => bus.request("core", discoveryContract, "getNode", ask);
+  await bus.request("core", discoveryContract, "disableNode", { ...ask, reason: "disk swap" }, call);
+  await until(() => of(node.id).includes("disabled"), 5_000, "disabled");
+  expect(await show()).toMatchObject({ state: "disabled", disabled: { reason: "disk swap", actor: "tester" } });
+  await bus.request("core", discoveryContract, "enableNode", ask, call);
+  await until(() => of(node.id).includes("enabled"), 5_000, "enabled");
+  expect(await show()).toMatchObject({ state: "alive", disabled: null });
   const remove = () => bus.request("core", discoveryContract, "deleteNode", { ...ask, reason: "scrapped" }, call);
   await expect(remove()).rejects.toMatchObject({ code: "NODE_ALIVE" });
 
@@ -264,7 +203,7 @@ test("discover shows this cluster's registered node as a member, and another clu
   expect(shown[member.id]).toMatchObject({ member: "yes", addresses: ["127.0.0.1"], status: "joining" });
   expect(shown[claimant.id]?.member).toBe("no");
   expect(shown[stranger.id]?.member).toBe("foreign");
-  expect(shown[server.id]).toMatchObject({ status: "ready", role: "server", port: 8420 });
+  expect(shown[server.id]).toMatchObject({ status: "ready", role: "server", port: 8422 });
   await until(() => of(claimant.id).includes("discovery.peer.seen"), 5_000, "the sighting as an event");
   const refused = bus.request("core", discoveryContract, "discover", { seconds: 1, interface: "no-such" });
   await expect(refused).rejects.toMatchObject({ code: "MDNS_UNAVAILABLE" });

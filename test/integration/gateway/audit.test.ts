@@ -13,7 +13,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { BODY_EXAMPLES, PARAMETER_EXAMPLES } from "../../../services/gateway/openapi-examples.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, keyed, type Rig, startPeers, startRig, until } from "./rig.ts";
-import { type Engine, refuse, startAuditor, startEngine } from "./stand-ins.ts";
+import { type Engine, refuse, startAuditor, startEngine, startMembership } from "./stand-ins.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
 let rig: Rig;
@@ -25,6 +25,7 @@ beforeAll(async () => {
   peers = await startPeers(cluster(), ["node-1"]);
   engine = await startEngine(cluster());
   reader = await startAuditor(cluster());
+  await startMembership(cluster());
   rig = await startRig(cluster());
 });
 afterAll(() => rig?.[Symbol.asyncDispose]());
@@ -68,7 +69,7 @@ async function send(method: string, path: string, { body = {}, key, headers = {}
 }
 
 const PAUSE = "/v1/operations/op-k3x7w2mqabcde/pause";
-const DISABLE = "/v1/nodes/node-1/disable";
+const NODE = "/v1/nodes/node-1?reason=";
 
 const routes = allOperations().flatMap((operation) => {
   const { http, effect } = operation.spec;
@@ -127,7 +128,7 @@ describe("a change", () => {
     await manager.streams.update("DV_AUDIT", { ...config, max_msgs: 1 });
     const refused = await Promise.all([
       send("POST", PAUSE, { headers: keyed("closed-1") }),
-      send("POST", DISABLE, { headers: keyed("closed-2"), body: { reason: "r" } }),
+      send("DELETE", `${NODE}r`, { headers: keyed("closed-2") }),
       send("POST", "/v1/tokens", { headers: keyed("closed-3"), body: { name: "closed" } }),
     ]);
     const { items } = (await ask(rig, "/v1/tokens?filter=name=closed")).body as { items: unknown[] };
@@ -282,9 +283,9 @@ describe("every route that changes something", () => {
 
 describe("a refusal", () => {
   it("of a reused key, of a condition and of an engine that is not there is recorded", async () => {
-    await send("POST", DISABLE, { headers: keyed("reused"), body: { reason: "a" } });
-    const reused = await send("POST", DISABLE, { headers: keyed("reused"), body: { reason: "b" } });
-    const stale = await send("POST", DISABLE, { headers: { ...keyed(), "if-match": '"x"' }, body: { reason: "a" } });
+    await send("DELETE", `${NODE}a`, { headers: keyed("reused") });
+    const reused = await send("DELETE", `${NODE}b`, { headers: keyed("reused") });
+    const stale = await send("DELETE", `${NODE}a`, { headers: { ...keyed(), "if-match": '"x"' } });
     await engine.stop();
     const nobody = await send("POST", "/v1/maintenance/enable", { body: { node: "node-1" } });
     engine = await startEngine(cluster());
@@ -336,7 +337,7 @@ describe("a refusal", () => {
     const lost = async () =>
       Number(/^debvisor_audit_refusals_lost (\d+)$/m.exec((await ask(fresh, "/metrics")).text)?.[1]);
     const replies = await Promise.all(
-      Array.from({ length: 200 }, () => send("POST", DISABLE, { key: fresh.keys.viewer.bearer, at: fresh })),
+      Array.from({ length: 200 }, () => send("DELETE", `${NODE}r`, { key: fresh.keys.viewer.bearer, at: fresh })),
     );
     await until(
       async () => (await trail(undefined, fresh)).filter(({ kind }) => kind === "refusal").length >= 120,

@@ -118,24 +118,22 @@ describe("an operation", () => {
 
 describe("If-Match on another change", () => {
   const tagOf = async () => (await ask(rig, "/v1/nodes/node-1")).headers.get("etag") ?? "";
+  const remove = (tag: string, reason: string) => change(`/v1/nodes/node-1?reason=${reason}`, tag, {}, "DELETE");
 
   it("holds while the object is what was read", async () => {
-    expect((await change("/v1/nodes/node-1/disable", await tagOf(), { reason: "r" })).status).toBe(200);
-    expect((await change("/v1/nodes/node-1/enable", `"x", ${await tagOf()}`)).status).toBe(200);
-    expect((await change("/v1/nodes/node-1/enable", "*")).status).toBe(200);
-    expect(peers.calls).toEqual(["disable node-1 r"]);
+    expect((await remove(await tagOf(), "a")).status).toBe(200);
+    expect((await remove(`"x", ${await tagOf()}`, "b")).status).toBe(200);
+    expect((await remove("*", "c")).status).toBe(200);
+    expect(peers.calls).toEqual(["delete node-1 a", "delete node-1 b", "delete node-1 c"]);
   });
 
   it.each(['"x"', 'W/"x"'])("is 412 for %s, and the service is not told", async (header) => {
-    expect((await change("/v1/nodes/node-1/disable", header, { reason: "r" })).said).toEqual([412, "CONFLICT"]);
+    expect((await remove(header, "r")).said).toEqual([412, "CONFLICT"]);
     expect(peers.calls).toEqual([]);
   });
 
   it("does not compare weakly, also not what would match", async () => {
-    expect((await change("/v1/nodes/node-1/disable", `W/${await tagOf()}`, { reason: "r" })).said).toEqual([
-      412,
-      "CONFLICT",
-    ]);
+    expect((await remove(`W/${await tagOf()}`, "r")).said).toEqual([412, "CONFLICT"]);
   });
 
   it("looks at what lasts: heartbeats change the tag and not what If-Match compares", async () => {
@@ -144,24 +142,25 @@ describe("If-Match on another change", () => {
     const record = peers.records.find(({ name }) => name === "node-1");
     Object.assign(record as object, { lastSeen: "2026-11-21T09:00:00.000Z" });
     const beat = await ask(rig, "/v1/nodes/node-1", { headers: { "if-none-match": before.headers.get("etag") ?? "" } });
-    const held = await change("/v1/nodes/node-1/disable", before.headers.get("etag") ?? "", { reason: "beat" });
+    const held = await remove(before.headers.get("etag") ?? "", "beat");
     Object.assign(record as object, { state: "suspect" });
-    const moved = await change("/v1/nodes/node-1/disable", beat.headers.get("etag") ?? "", { reason: "moved" });
+    const moved = await remove(beat.headers.get("etag") ?? "", "moved");
     Object.assign(record as object, { state: node.state, lastSeen: node.lastSeen });
 
     expect([beat.status, held.status, moved.said]).toEqual([200, 200, [412, "CONFLICT"]]);
     expect(Node.parse(beat.body).lastSeen).toBe("2026-11-21T09:00:00.000Z");
-    expect(peers.calls).toEqual(["disable node-1 beat"]);
+    expect(peers.calls).toEqual(["delete node-1 beat"]);
   });
 
   it("of a repeat is no longer looked at: the change itself made the tag old", async () => {
     const headers = { ...keyed("twice"), "if-match": await tagOf() };
-    const init = { method: "POST", headers, body: '{"reason":"twice"}' };
-    const first = await ask(rig, "/v1/nodes/node-1/disable", init);
+    const init = { method: "DELETE", headers, body: "{}" };
+    const place = "/v1/nodes/node-1?reason=twice";
+    const first = await ask(rig, place, init);
     const record = peers.records.find(({ name }) => name === "node-1");
     Object.assign(record as object, { rack: "r1" });
-    const again = await ask(rig, "/v1/nodes/node-1/disable", init);
-    const other = await ask(rig, "/v1/nodes/node-1/disable", { ...init, headers: { ...headers, "if-match": '"x"' } });
+    const again = await ask(rig, place, init);
+    const other = await ask(rig, place, { ...init, headers: { ...headers, "if-match": '"x"' } });
     Object.assign(record as object, { rack: null });
 
     expect([first.status, again.status, again.headers.get("idempotent-replayed")]).toEqual([200, 200, "true"]);
@@ -177,6 +176,6 @@ describe("If-Match on another change", () => {
   });
 
   it("of an object that is not there is 404", async () => {
-    expect((await change("/v1/nodes/nobody/enable", "*")).said).toEqual([404, "NODE_NOT_FOUND"]);
+    expect((await change("/v1/nodes/nobody?reason=r", "*", {}, "DELETE")).said).toEqual([404, "NODE_NOT_FOUND"]);
   });
 });

@@ -40,23 +40,22 @@ async function orphan(requestId: string | null, ageMs: number): Promise<void> {
 }
 
 describe("idempotency keys", () => {
-  const disable = (key: string | undefined, reason: string, bearer = rig.keys.admin.bearer, at = rig) =>
-    ask(at, "/v1/nodes/node-1/disable", {
-      method: "POST",
+  const remove = (key: string | undefined, reason: string, bearer = rig.keys.admin.bearer, at = rig) =>
+    ask(at, `/v1/nodes/node-1?reason=${reason}`, {
+      method: "DELETE",
       key: bearer,
-      headers: { ...(key ? keyed(key) : { "content-type": "application/json" }) },
-      body: JSON.stringify({ reason }),
+      headers: key ? { "idempotency-key": key } : {},
     });
 
   it("are required", async () => {
-    const { status, body } = await disable(undefined, "x");
+    const { status, body } = await remove(undefined, "x");
     expect([status, (body as Problem).code]).toEqual([400, "IDEMPOTENCY_KEY_MISSING"]);
   });
 
   it("keep a repeat from doing it again", async () => {
     const before = peers.calls.length;
-    const first = await disable("same", "once");
-    const second = await disable("same", "once");
+    const first = await remove("same", "once");
+    const second = await remove("same", "once");
 
     expect(peers.calls.length - before).toBe(1);
     expect(second.text).toBe(first.text);
@@ -68,21 +67,24 @@ describe("idempotency keys", () => {
 
   it("let one of many at the same time through", async () => {
     const before = peers.calls.length;
-    const replies = await Promise.all(Array.from({ length: 20 }, () => disable("race", "race")));
+    const replies = await Promise.all(Array.from({ length: 20 }, () => remove("race", "race")));
 
     expect(peers.calls.length - before).toBe(1);
     expect(replies.every(({ status }) => status === 200 || status === 423)).toBe(true);
   });
 
   it("refuse another request", async () => {
-    await disable("bound", "a");
-    const { status, body } = await disable("bound", "b");
+    await remove("bound", "a");
+    const { status, body } = await remove("bound", "b");
     expect([status, (body as Problem).code]).toEqual([409, "IDEMPOTENCY_KEY_REUSED"]);
   });
 
   it("of one caller mean nothing to another", async () => {
-    await disable("shared", "a");
-    expect((await disable("shared", "b", rig.keys.operator.bearer)).status).toBe(200);
+    const body = JSON.stringify({ name: "second", role: "admin" });
+    const made = await ask(rig, "/v1/tokens", { method: "POST", headers: keyed(), body });
+    const { secret } = made.body as { secret: string };
+    await remove("shared", "a");
+    expect((await remove("shared", "b", `Bearer ${secret}`)).status).toBe(200);
   });
 
   it("replay the secret of a new key to its maker, and store it sealed", async () => {
@@ -103,8 +105,8 @@ describe("idempotency keys", () => {
 
   it("may be used again after a failure that is harmless to repeat", async () => {
     const before = peers.calls.length;
-    const first = await disable("bug", "crash");
-    await disable("bug", "crash");
+    const first = await remove("bug", "crash");
+    await remove("bug", "crash");
 
     expect(first.status).toBe(500);
     expect((first.body as Problem).detail).not.toContain("a bug");
@@ -115,9 +117,9 @@ describe("idempotency keys", () => {
     await using second = await rig.another();
     const before = peers.calls.length;
     const replies = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => disable("two", "two", undefined, i % 2 === 0 ? rig : second)),
+      Array.from({ length: 20 }, (_, i) => remove("two", "two", undefined, i % 2 === 0 ? rig : second)),
     );
-    const later = await Promise.all([rig, second].map((at) => disable("two", "two", undefined, at)));
+    const later = await Promise.all([rig, second].map((at) => remove("two", "two", undefined, at)));
 
     expect(peers.calls.length - before).toBe(1);
     expect(replies.every(({ status }) => status === 200 || status === 423)).toBe(true);
@@ -164,13 +166,13 @@ describe("idempotency keys", () => {
   });
 
   it("of a change that may run twice and whose gateway died let one repeat take over", async () => {
-    await orphan((await disable("taken", "taken")).headers.get("x-request-id"), 600_000);
+    await orphan((await remove("taken", "taken")).headers.get("x-request-id"), 600_000);
     const before = peers.calls.length;
-    const replies = await Promise.all(Array.from({ length: 8 }, () => disable("taken", "taken")));
+    const replies = await Promise.all(Array.from({ length: 8 }, () => remove("taken", "taken")));
 
     expect(peers.calls.length - before).toBe(1);
     expect(replies.every(({ status }) => status === 200 || status === 423)).toBe(true);
-    expect((await disable("taken", "taken")).headers.get("idempotent-replayed")).toBe("true");
+    expect((await remove("taken", "taken")).headers.get("idempotent-replayed")).toBe("true");
   });
 
   it("keep an outcome that nobody knows: a repeat gets the same answer and does nothing", async () => {
@@ -215,10 +217,9 @@ describe("rates", () => {
     const { viewer, admin } = limited.keys;
     const reads = await spend(limited, 5, { key: viewer.bearer });
     const others = await spend(limited, 2, { key: admin.bearer });
-    const change = { method: "POST", body: '{"reason":"r"}' };
+    const change = { method: "POST", body: '{"id":"mfrggzdfmztwq2lk","name":"n"}' };
     const changes: number[] = [];
-    for (let i = 0; i < 3; i++)
-      changes.push((await ask(limited, "/v1/nodes/node-1/disable", { ...change, headers: keyed() })).status);
+    for (let i = 0; i < 3; i++) changes.push((await ask(limited, "/v1/nodes", { ...change, headers: keyed() })).status);
     const making = [201, 429].map(() =>
       ask(limited, "/v1/tokens", { method: "POST", headers: keyed(), body: '{"name":"x"}' }),
     );
@@ -227,7 +228,7 @@ describe("rates", () => {
     expect([reads, others, changes]).toEqual([
       [200, 200, 200, 429, 429],
       [200, 200],
-      [200, 200, 429],
+      [201, 201, 429],
     ]);
     expect(made.map(({ status }) => status).sort()).toEqual([201, 429]);
     const events: { type: string; data: unknown }[] = [];
@@ -272,12 +273,12 @@ describe("rates", () => {
   it("let a refused change keep its key: nothing was done under it", async () => {
     await using limited = await rig.another({ rates: { read: 0, change: 1, lifecycle: 0, failure: 0 } });
     const before = peers.calls.length;
-    const init = { method: "POST", headers: keyed("late"), body: '{"reason":"late"}' };
-    await ask(limited, "/v1/nodes/node-1/disable", { ...init, headers: keyed() });
-    const refused = await ask(limited, "/v1/nodes/node-1/disable", init);
-    const later = await ask(rig, "/v1/nodes/node-1/disable", init);
+    const init = { method: "POST", headers: keyed("late"), body: '{"id":"mfrggzdfmztwq2lk","name":"late"}' };
+    await ask(limited, "/v1/nodes", { ...init, headers: keyed() });
+    const refused = await ask(limited, "/v1/nodes", init);
+    const later = await ask(rig, "/v1/nodes", init);
 
-    expect([refused.status, later.status, later.headers.get("idempotent-replayed")]).toEqual([429, 200, null]);
+    expect([refused.status, later.status, later.headers.get("idempotent-replayed")]).toEqual([429, 201, null]);
     expect(peers.calls.length - before).toBe(2);
   });
 });

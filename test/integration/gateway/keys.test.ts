@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** API keys over a real bus: who may do what, how keys are made and revoked, and what is recorded of every caller. */
+import { randomUUID } from "node:crypto";
 import { roleOf } from "@debvisor/proto-events/kit";
 import { allOperations } from "@debvisor/proto-events/registry";
 import type { Problem } from "@debvisor/proto-events/replies";
@@ -104,14 +105,11 @@ describe("keys", () => {
 describe("records", () => {
   it("of calls, refusals and failed sign-ins are events in order", async () => {
     const { lastSeq } = await rig.bus.eventRange();
-    await ask(rig, "/v1/nodes/node-2/disable", { method: "POST", headers: keyed(), body: '{"reason":"r"}' });
-    await ask(rig, "/v1/nodes/node-2/disable", { method: "POST", headers: keyed(), body: "{}" });
-    await ask(rig, "/v1/nodes/node-2/disable", {
-      method: "POST",
-      headers: keyed(),
-      body: '{"reason":"r"}',
-      key: rig.keys.viewer.bearer,
-    });
+    const remove = (query: string, key = rig.keys.admin.bearer) =>
+      ask(rig, `/v1/nodes/node-2${query}`, { method: "DELETE", headers: { "idempotency-key": randomUUID() }, key });
+    await remove("?reason=r");
+    await remove("");
+    await remove("?reason=r", rig.keys.viewer.bearer);
     await Promise.all(Array.from({ length: 30 }, () => ask(rig, "/v1/nodes", { key: "" })));
 
     const seen: { type: string; data: Record<string, unknown> }[] = [];
@@ -131,7 +129,7 @@ describe("records", () => {
     await reader.stop();
 
     const records = seen
-      .filter(({ type, data }) => type === "gateway.call.recorded" && data["operation"] === "discovery.disableNode")
+      .filter(({ type, data }) => type === "gateway.call.recorded" && data["operation"] === "discovery.deleteNode")
       .map(({ data }) => [data["status"], data["code"]]);
     expect(records).toEqual([
       [200, null],

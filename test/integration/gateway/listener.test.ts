@@ -104,8 +104,13 @@ async function nodeFolder(): Promise<string> {
   writePrivateFile(paths.node, JSON.stringify(node));
   writePrivateFile(paths.identity, pem);
   const { urls: busServers, commandSigners, verifierTrust: trust } = cluster();
-  const membership = { version: 1, cluster: "test", advertiseKey, busServers, commandSigners, trust };
+  const membership = {
+    ...{ version: 1, cluster: "test", formation: "one", advertiseKey, busServers, commandSigners, trust },
+    joinServers: [],
+  };
   writePrivateFile(paths.membership, JSON.stringify(membership));
+  // Its nats-server has belonged to a cluster; a server's services wait for that.
+  writePrivateFile(path.join(paths.nats, "formed"), "node-1\n");
   writePrivateFile(paths.credential("node"), (await cluster().issuer.forNode(id)).creds);
   const core = await cluster().issuer.forCore("gateway", id, [gatewayContract]);
   writePrivateFile(paths.credential("gateway"), core.creds);

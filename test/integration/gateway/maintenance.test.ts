@@ -18,22 +18,16 @@ beforeAll(async () => {
   await bus.serve(asked, "core", { getMaintenance: () => ({ items: held }) });
   const discovery = await cluster().connectCore("discovery");
   const { discoveryContract } = await import("@debvisor/proto-events/discovery");
-  const { disableNode, listNodes } = discoveryContract.operations;
-  const nodes = contract({ ...discoveryContract, operations: { disableNode, listNodes }, events: {} });
+  const { deleteNode, listNodes } = discoveryContract.operations;
+  const nodes = contract({ ...discoveryContract, operations: { deleteNode, listNodes }, events: {} });
   await discovery.serve(nodes, "core", {
-    disableNode: () => NODE,
+    deleteNode: () => ({ id: NODE.id, deleted: true }),
     listNodes: () => ({ items: [NODE], nextCursor: null }),
   });
   rig = await startRig(cluster());
 });
 
-const disable = () =>
-  ask(rig, "/v1/nodes/node-1/disable", {
-    method: "POST",
-    headers: keyed(),
-    body: JSON.stringify({ reason: "disk" }),
-    key: rig.keys.operator.bearer,
-  });
+const remove = () => ask(rig, "/v1/nodes/node-1?reason=disk", { method: "DELETE", headers: keyed(), body: "{}" });
 
 const maintenance = (target: string, name: string, holder: string): Maintenance => ({
   target,
@@ -49,7 +43,7 @@ const maintenance = (target: string, name: string, holder: string): Maintenance 
 it("refuses a change of a node that somebody else holds, and names the holder", async () => {
   held.splice(0, held.length, maintenance(NODE.id, NODE.name, "somebody"));
 
-  const { status, body } = await disable();
+  const { status, body } = await remove();
 
   expect(status).toBe(423);
   expect(body).toMatchObject({ code: "IN_MAINTENANCE", details: { maintenance: { holder: "somebody" } } });
@@ -58,15 +52,15 @@ it("refuses a change of a node that somebody else holds, and names the holder", 
 it("refuses every change while somebody else holds the cluster", async () => {
   held.splice(0, held.length, maintenance("cluster", "cluster", "somebody"));
 
-  expect((await disable()).status).toBe(423);
+  expect((await remove()).status).toBe(423);
   const token = { method: "POST", headers: keyed(), body: JSON.stringify({ name: "ci" }) };
   expect((await ask(rig, "/v1/tokens", token)).status).toBe(423);
 });
 
 it("lets the holder go on, and others where nothing of theirs is held", async () => {
-  held.splice(0, held.length, maintenance(NODE.id, NODE.name, rig.keys.operator.id));
-  expect((await disable()).status).toBe(200);
+  held.splice(0, held.length, maintenance(NODE.id, NODE.name, rig.keys.admin.id));
+  expect((await remove()).status).toBe(200);
 
   held.splice(0, held.length, maintenance("zzzzzzzzzzzzzzzz", "node-9", "somebody"));
-  expect((await disable()).status).toBe(200);
+  expect((await remove()).status).toBe(200);
 });

@@ -17,6 +17,7 @@ import { startTracing } from "@debvisor/shared/telemetry";
 import { type GatewayConfig, gatewayConfig } from "../../../services/gateway/config.ts";
 import { type Gateway, startGateway } from "../../../services/gateway/gateway.ts";
 import { type BusCluster, randomNodeId } from "../../support/bus-cluster.ts";
+import { withoutDurable } from "./stand-ins.ts";
 
 /** A key of one role, entered when the gateway starts. */
 export interface Key {
@@ -82,6 +83,7 @@ export async function gatewayContext(
       version: "0.1.0",
       bootId: id,
       root: cluster.dir,
+      dir: cluster.dir,
       stateDir: cluster.dir,
       addresses: ["127.0.0.1"],
       advertiseKey: new Uint8Array(32),
@@ -197,17 +199,18 @@ export async function startPeers(
   const asked = contract({ ...maintenanceContract, operations: { getMaintenance }, events: {} });
   const maintenance = await cluster.connectCore("node-agent");
   await maintenance.serve(asked, "core", { getMaintenance: () => ({ items: [] }) });
-  await discovery.serve(discoveryContract, "core", {
+  await discovery.serve(withoutDurable(discoveryContract), "core", {
     listNodes: () => ({ items: records, nextCursor: null }),
     getNode: ({ node }: { node: string }) => find(node),
-    registerNode: ({ id, name }: { id: string; name: string }) => nodeRecord(id, name),
-    disableNode: ({ node, reason }: { node: string; reason: string }) => {
-      calls.push(`disable ${node} ${reason}`);
-      if (reason === "crash") throw new Error("a bug");
-      return find(node);
+    registerNode: ({ id, name }: { id: string; name: string }) => {
+      calls.push(`register ${name}`);
+      return nodeRecord(id, name);
     },
-    enableNode: ({ node }: { node: string }) => find(node),
-    deleteNode: ({ node }: { node: string }) => ({ id: find(node).id, deleted: true }),
+    deleteNode: ({ node, reason }: { node: string; reason: string }) => {
+      calls.push(`delete ${node} ${reason}`);
+      if (reason === "crash") throw new Error("a bug");
+      return { id: find(node).id, deleted: true };
+    },
     discover: () => ({ items: [], interfaces: [] }),
   } as never);
   const nodes = await Promise.all(

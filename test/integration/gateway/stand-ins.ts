@@ -4,6 +4,8 @@
  * They answer fixed content and remember what they were asked; what is under test is the gateway and the bus between.
  */
 import { auditContract } from "@debvisor/proto-events/audit";
+import { clusterContract } from "@debvisor/proto-events/cluster";
+import { discoveryContract } from "@debvisor/proto-events/discovery";
 import type { Mode, Operation } from "@debvisor/proto-events/durable";
 import type { ErrorCode } from "@debvisor/proto-events/errors";
 import { hostContract } from "@debvisor/proto-events/host";
@@ -93,13 +95,18 @@ export async function startEngine(cluster: BusCluster): Promise<Engine> {
     asked.push(one);
     await engine.before(one);
   };
+  const discovery = await cluster.connectCore("discovery");
   const served = await Promise.all([
-    ...[hostContract, maintenanceContract].map((contract) =>
-      serve(bus, contract, async (name, input, context) => {
-        if (name === "getMaintenance") return { items: [] };
-        await listen(`${contract.service}.${name}`, input, context);
-        return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
-      }),
+    ...[hostContract, maintenanceContract, ...[discoveryContract, clusterContract].map(onlyDurable)].map((contract) =>
+      serve(
+        contract.implementedBy === "discovery" || contract.service === "discovery" ? discovery : bus,
+        contract,
+        async (name, input, context) => {
+          if (name === "getMaintenance") return { items: [] };
+          await listen(`${contract.service}.${name}`, input, context);
+          return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
+        },
+      ),
     ),
     serve(bus, operationContract, async (name, input, context) => {
       await listen(`operation.${name}`, input, context);
@@ -113,7 +120,7 @@ export async function startEngine(cluster: BusCluster): Promise<Engine> {
     before: () => undefined,
     stop: async () => {
       await Promise.all(served.map((one) => one.stop()));
-      await bus.close();
+      await Promise.all([bus.close(), discovery.close()]);
     },
   };
   return engine;
@@ -144,9 +151,51 @@ export async function startAuditor(cluster: BusCluster): Promise<ConnectedBus> {
   return bus;
 }
 
+/** Starts the stand-in of the membership. */
+export async function startMembership(cluster: BusCluster): Promise<ConnectedBus> {
+  const bus = await cluster.connectCore("discovery");
+  const node = "7h4bffca5nliaqzh";
+  const certificate = { serial: "5b1f00c2", notAfter: NOW };
+  const member = {
+    ...{ id: node, name: "node-1", role: "server", state: "active", generation: 2, incarnation: 1, key: DIGEST },
+    addresses: ["192.0.2.11"],
+    endpoints: { host: "192.0.2.11", client: 4222, cluster: 6222, join: 8422, gateway: 8420 },
+    ...{ admittedBy: "founding", admittedAt: NOW, certificate, removed: null, alive: "alive" },
+  };
+  const whole = { cluster: "lab1", formation: "0a84ecbd951e61594a826696e61ffb53", foundedAt: NOW, foundedBy: node };
+  const answers: Readonly<Record<string, unknown>> = {
+    getCluster: {
+      ...whole,
+      servers: { declared: 3, active: 1, alive: 1 },
+      ...{ workers: 0, joining: null, unattendedUntil: null },
+    },
+    listMembers: { items: [member], nextCursor: null },
+    listCertificates: { items: [{ node, name: "node-1", state: "valid", ...certificate }], nextCursor: null },
+    listPending: { items: [] },
+    acceptNode: { code: "k7qf2m9xpt", until: NOW, tries: 3, addresses: ["192.0.2.11:8422"] },
+  };
+  await serve(bus, withoutDurable(clusterContract), (name) => answers[name]);
+  return bus;
+}
+
 /** Throws an error of the catalogue. */
 export function refuse(code: ErrorCode): never {
   throw new DvError(code, `refused with ${code}`);
+}
+
+/** A contract with its durable operations alone, and without them: the stand-in of the engine answers those. */
+function onlyDurable(whole: Contract): Contract {
+  return {
+    ...whole,
+    operations: Object.fromEntries(Object.entries(whole.operations).filter(([, spec]) => spec.durable)),
+  };
+}
+
+export function withoutDurable(whole: Contract): Contract {
+  return {
+    ...whole,
+    operations: Object.fromEntries(Object.entries(whole.operations).filter(([, spec]) => !spec.durable)),
+  };
 }
 
 type Answer = (name: string, input: Record<string, unknown>, context: RequestContext) => unknown;

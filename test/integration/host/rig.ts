@@ -43,6 +43,7 @@ export function identity(id: string, dir: string): NodeIdentity {
     version: "0.1.0",
     bootId: "test",
     root,
+    dir: stateDir,
     stateDir,
     addresses: [],
     advertiseKey: new Uint8Array(32),

@@ -62,6 +62,7 @@ export function lossy(bus: Pick<Bus, "bucket">, fate: () => Fate): Pick<Bus, "bu
       const real = await bus.bucket(name, schema);
       return {
         get: (key) => real.get(key),
+        list: () => real.list(),
         create: (key, value, options) => write(() => real.create(key, value, options)),
         update: (key, value, revision, options) => write(() => real.update(key, value, revision, options)),
         delete: (key, revision) => real.delete(key, revision),
@@ -91,6 +92,7 @@ export class Laggard {
       const real = await bus.bucket(name, schema);
       return {
         get: (key) => real.get(key),
+        list: () => real.list(),
         create: (key, value, options) => real.create(key, value, options),
         update: (key, value, revision, options) => real.update(key, value, revision, options),
         delete: (key, revision) => real.delete(key, revision),

@@ -11,6 +11,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { TortureBench } from "../../support/operation-torture-bench.ts";
 import { TortureNode } from "../../support/operation-torture-node.ts";
+import { registryWorlds } from "../../support/operation-torture-registry.ts";
+import { serviceOfType } from "../../support/operation-torture-services.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
@@ -36,7 +38,15 @@ const REST: Readonly<Record<string, Record<string, unknown>>> = {
   "host.restart-service": { unit: "unit-a" },
   "host.remove-file": { path: "/etc/nothing" },
   "host.reboot-nodes": { back: "20s" },
+  "discovery.remove-node": { reason: "torture" },
 };
+
+/** Name of a node that the operation could be asked about: one of the bench, or an entry of its own world. */
+async function targetOf(type: string): Promise<string> {
+  const world = registryWorlds().find((one) => one.type === type);
+  const input = (await world?.fresh(bench))?.input as { readonly node?: string } | undefined;
+  return input?.node ?? "node-1";
+}
 
 /** Asks, and answers the state or the code of the refusal, with the operation's id. */
 async function ask(
@@ -44,7 +54,7 @@ async function ask(
   input: Record<string, unknown>,
 ): Promise<{ readonly answer: string; readonly id: string }> {
   const id = newOperationId();
-  const instance = await bench.instance({ id, slot: 0 });
+  const instance = await bench.instance({ id, slot: 0, service: serviceOfType(type) });
   try {
     await instance.submit(type, input);
     await waitFor(
@@ -90,7 +100,9 @@ test.each(destructive.map(({ service, wire, spec }) => [`${service}.${wire}`, sp
       "NODE_NOT_FOUND",
       "INVALID_ARGUMENT",
     ]);
-    await refused("stale digest", { [field]: "node-1", plan: "0".repeat(64) }, ["PLAN_STALE"]);
+    await refused("stale digest", { [field]: await targetOf(type), plan: "0".repeat(64) }, ["PLAN_STALE"]);
+    // The entry that was made for this must not be among "all" of the next one.
+    bench.names.length = 0;
     const most = spec.durable?.mostPerDomain;
     if (most === undefined) {
       note("over the limit", "it has no limit");

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Who belongs to the cluster: the entries of bucket `dv_members`, the only membership store. Credentials, routes and certificates
+ * derive from it (RULES.md part 5). The bucket also holds one entry about the cluster as a whole, and the code that is open.
+ */
+import { z } from "zod";
+import { Actor, NodeId, NodeName, NodeRole, Sha256, Timestamp } from "./primitives.ts";
+
+const Port = z.number().int().min(1).max(65_535);
+
+/**
+ * `admitted`: let in, not heard of since. `active`: belongs. `removed`: may never come back under this key.
+ */
+export const MemberState = z.enum(["admitted", "active", "removed"]).describe("Where the machine stands.");
+export type MemberState = z.output<typeof MemberState>;
+
+/** Where a server's parts listen. */
+export const ServerEndpoints = z.object({
+  host: z.string(),
+  client: Port,
+  cluster: Port,
+  join: Port,
+  gateway: Port,
+});
+
+/**
+ * The order of an operation that wrote an entry last: an owner that was overtaken changes nothing. `undone`: its step was undone, and
+ * an order of it that comes late does nothing.
+ */
+export const EntryOrder = z.object({
+  operation: z.string(),
+  step: z.string(),
+  epoch: z.number().int().nonnegative(),
+  fence: z.number().int().nonnegative(),
+  undone: z.boolean(),
+});
+export type EntryOrder = z.output<typeof EntryOrder>;
+
+/** One machine, as the cluster knows it. */
+export const Member = z.object({
+  kind: z.literal("member"),
+  id: NodeId,
+  name: NodeName,
+  role: NodeRole,
+  state: MemberState,
+  /** Raised with every change of state. */
+  generation: z.number().int().positive().describe("Raised with every change of state."),
+  /** Raised whenever the machine joins anew; a server's name on the bus is id and incarnation. */
+  incarnation: z.number().int().positive().describe("Raised whenever the machine joins anew."),
+  key: Sha256.describe("Fingerprint of the machine's key: SHA-256 of its SPKI."),
+  busKey: z.string().describe("Public key of its user on the bus."),
+  addresses: z.array(z.string()).describe("Addresses that it named when it joined."),
+  endpoints: ServerEndpoints.nullable().describe("Where a server listens; null for a worker."),
+  admittedBy: z.enum(["founding", "secret", "code"]).describe("How it proved that it may join."),
+  admittedAt: Timestamp,
+  certificate: z
+    .object({ serial: z.string(), notAfter: Timestamp })
+    .nullable()
+    .describe("Its latest certificate; null when none is known."),
+  removed: z.object({ at: Timestamp, actor: Actor, reason: z.string() }).nullable(),
+  order: EntryOrder.optional().describe("The order that removed it, or undid that."),
+});
+export type Member = z.output<typeof Member>;
+
+/** The cluster as a whole. Entry `cluster` of the bucket. */
+export const ClusterEntry = z.object({
+  kind: z.literal("cluster"),
+  cluster: z.string(),
+  formation: z.string(),
+  servers: z.union([z.literal(1), z.literal(3), z.literal(5)]),
+  foundedAt: Timestamp,
+  foundedBy: NodeId,
+  /** Until when machines may join with the cluster secret alone; null: closed. */
+  unattendedUntil: Timestamp.nullable(),
+  /** The server that is joining the bus now. Two at once could elect a leader of their own. */
+  joining: z.object({ node: NodeId, since: Timestamp }).nullable(),
+  /** The order that closed unattended joining, or undid that. */
+  order: EntryOrder.optional(),
+  /** The order of the operation that changed `servers` last. */
+  sizeOrder: EntryOrder.optional(),
+});
+export type ClusterEntry = z.output<typeof ClusterEntry>;
+
+/** A one-time code for one machine. Entry `code` of the bucket. */
+export const CodeEntry = z.object({
+  kind: z.literal("code"),
+  code: z.string(),
+  actor: Actor,
+  until: Timestamp,
+  triesLeft: z.number().int().min(0),
+  /** The node that it is for; null: whoever types it. */
+  node: NodeId.nullable(),
+});
+export type CodeEntry = z.output<typeof CodeEntry>;
+
+/** What the bucket holds. Members are under their node id. */
+export const MembershipEntry = z.discriminatedUnion("kind", [Member, ClusterEntry, CodeEntry]);
+export type MembershipEntry = z.output<typeof MembershipEntry>;

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * How a machine joins with somebody there: it shows that it waits, finds members, and proves itself to one of them by the one-time code
+ * that was typed. A code is tried at one machine only, because every try is a guess for whoever answers and the cluster counts three.
+ */
+import { type ErrorCode, errorEntry } from "@debvisor/proto-events/errors";
+import { type Clock, systemClock } from "@debvisor/shared/clock";
+import { DvError, toDvError } from "@debvisor/shared/errors";
+import { type HostPort, hostPort } from "@debvisor/shared/join/addresses";
+import type { JoinChannel } from "@debvisor/shared/join/channel";
+import { dialJoin } from "@debvisor/shared/join/dial";
+import type { Logger } from "@debvisor/shared/log";
+import type { Membership } from "@debvisor/shared/node-files";
+import { joinFacts, joinRequest } from "./join-request.ts";
+import type { Machine } from "./machine.ts";
+import { freshKeys, takeUp } from "./take-up.ts";
+import { announceWaiting } from "./waiting.ts";
+
+/** Pause between rounds over all places, in milliseconds. */
+const ROUND_MS = 300;
+/** How long others may take to show themselves once some machine has said that no code is open there. */
+const OTHERS_MS = 2_000;
+const ASK_MS = 10_000;
+/** Places that are remembered; anybody on the LAN can announce some. */
+const MAX_PLACES = 64;
+
+/** What attended joining needs. */
+export interface AttendedOptions {
+  readonly machine: Machine;
+  /** Members to ask; without any, those that announce themselves by mDNS. */
+  readonly addresses: readonly HostPort[];
+  /** Interfaces for mDNS; empty: all. */
+  readonly interfaces: readonly string[];
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly signal: AbortSignal;
+  /** What happens, for the person who watches. */
+  readonly onProgress: (what: string) => void;
+}
+
+/** A machine that joined. */
+export interface LetIn {
+  readonly membership: Membership;
+  readonly role: "server" | "worker";
+  /** Node id of the member that let it in. */
+  readonly by: string;
+}
+
+/** A machine that waits to be let in. */
+export interface Attended {
+  /**
+   * Tries a code until a member has judged it, and joins. May be called again after a wrong one.
+   * @throws JOIN_CODE_WRONG, JOIN_MODE_REFUSED when no member has a code open, JOIN_VERSION, what the member refuses with, UNAVAILABLE
+   * when the signal aborts, JOIN_UNREACHABLE or TIMEOUT when a member that took the code does not answer any more
+   */
+  letIn(code: string): Promise<LetIn>;
+  stop(): Promise<void>;
+}
+
+/** Begins to wait: from now on `dvctl nodes pending` shows the machine. Where mDNS cannot be used, addresses alone must do. */
+export async function waitAttended(options: AttendedOptions): Promise<Attended> {
+  const { machine, addresses, interfaces, log } = options;
+  const places = new Map(addresses.map((place) => [hostPort(place.host, place.port), place]));
+  const onPlace = (host: string, port: number) => {
+    if (addresses.length === 0 && places.size < MAX_PLACES) places.set(hostPort(host, port), { host, port });
+  };
+  const waiting = await announceWaiting(machine, { interfaces }, onPlace, log).catch((error: unknown) => {
+    if (addresses.length === 0) throw error;
+    options.onProgress(`this machine does not show itself by mDNS: ${toDvError(error).message}`);
+    return undefined;
+  });
+  return {
+    letIn: async (code) => {
+      const channel = await new Search(options, places, code).run();
+      try {
+        return await ask(options, channel);
+      } finally {
+        channel.close();
+      }
+    },
+    stop: async () => {
+      await waiting?.stop();
+    },
+  };
+}
+
+/** Looks for the member that takes the code. */
+class Search {
+  readonly #options: AttendedOptions;
+  readonly #places: ReadonlyMap<string, HostPort>;
+  readonly #code: string;
+  readonly #clock: Clock;
+  /** What each place has answered that is final for this code. */
+  readonly #refused = new Map<string, DvError>();
+  #said = "";
+
+  constructor(options: AttendedOptions, places: ReadonlyMap<string, HostPort>, code: string) {
+    this.#options = options;
+    this.#places = places;
+    this.#code = code;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  async run(): Promise<JoinChannel> {
+    const { signal, addresses } = this.#options;
+    let refusedSince: number | undefined;
+    while (!signal.aborted) {
+      const channel = await this.#round();
+      if (channel) return channel;
+      const now = this.#clock.monotonic();
+      const [refusal] = this.#refused.values();
+      if (refusal) refusedSince ??= now;
+      const isLast =
+        addresses.length > 0 ? this.#refused.size === this.#places.size : now - (refusedSince ?? now) > OTHERS_MS;
+      if (refusal && isLast) throw refusal;
+      if (this.#places.size === 0)
+        this.#say("looking for members by mDNS; name one with --address where multicast does not pass");
+      await this.#clock.sleep(ROUND_MS, signal);
+    }
+    throw new DvError("UNAVAILABLE", "No member was found that takes the code.");
+  }
+
+  async #round(): Promise<JoinChannel | undefined> {
+    for (const [name, place] of this.#places) {
+      if (this.#options.signal.aborted) return undefined;
+      if (this.#refused.has(name)) continue;
+      const channel = await this.#try(name, place);
+      if (channel) return channel;
+    }
+    return undefined;
+  }
+
+  async #try(name: string, { host, port }: HostPort): Promise<JoinChannel | undefined> {
+    const { machine, signal } = this.#options;
+    try {
+      return await dialJoin({
+        ...{ host, port, identityPem: machine.identityPem, signal },
+        proof: { kind: "code", code: this.#code },
+        facts: joinFacts(machine),
+        clock: this.#clock,
+      });
+    } catch (error) {
+      const failure = toDvError(error);
+      if (failure.code === "JOIN_PROOF_FAILED")
+        throw new DvError("JOIN_CODE_WRONG", `${name} does not believe the code.`, { cause: error });
+      if (failure.code !== "JOIN_UNREACHABLE") this.#refused.set(name, failure);
+      this.#say(failure.message);
+      return undefined;
+    }
+  }
+
+  #say(what: string): void {
+    if (what !== this.#said) this.#options.onProgress(what);
+    this.#said = what;
+  }
+}
+
+/** Asks the member that took the code until it has let the machine in, and writes what it hands over. */
+async function ask(
+  { machine, signal, onProgress, clock = systemClock }: AttendedOptions,
+  channel: JoinChannel,
+): Promise<LetIn> {
+  const keys = await freshKeys();
+  let said = "";
+  while (!signal.aborted) {
+    const answer = await channel.ask(joinRequest(machine, keys), ASK_MS);
+    if (answer.kind === "admitted") {
+      const { admission } = answer;
+      await takeUp(machine, keys, admission);
+      return { membership: admission.membership, role: admission.role, by: channel.peer.id };
+    }
+    if (answer.kind === "refused") throw new DvError(codeOf(answer.code), answer.message);
+    if (answer.kind === "wait") {
+      if (answer.reason !== said) onProgress(answer.reason);
+      said = answer.reason;
+      await clock.sleep(answer.retryMs, signal);
+    }
+  }
+  throw new DvError("UNAVAILABLE", "Joining was ended before the member had let this machine in.");
+}
+
+/* A newer member may know codes that this version does not. */
+function codeOf(code: string): ErrorCode {
+  return errorEntry(code) ? (code as ErrorCode) : "PERMISSION_DENIED";
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * On a worker: asks a server's join port for a new certificate when the old one is due, and for the membership as it is now. Both ends
+ * know each other's keys, so nothing else has to be proved.
+ */
+import { readFileSync } from "node:fs";
+import type { Closable } from "@debvisor/shared/bus/bus";
+import type { Clock } from "@debvisor/shared/clock";
+import { causeChain, toDvError } from "@debvisor/shared/errors";
+import { dialJoin } from "@debvisor/shared/join/dial";
+import type { Admission } from "@debvisor/shared/join/messages";
+import type { Logger } from "@debvisor/shared/log";
+import { nodePaths, readMembership, writePrivateFile } from "@debvisor/shared/node-files";
+import { createRequest } from "@debvisor/shared/pki/authority";
+import { certificateFacts } from "@debvisor/shared/pki/certificate";
+import { VERSION } from "@debvisor/shared/version";
+import { json } from "../joining/machine.ts";
+import { writeTls } from "../joining/take-up.ts";
+import { isDue } from "../model/certificates.ts";
+
+const LOOK_MS = 60_000;
+/** Servers come and go: the list of them is asked for anew each hour although the certificate is not due. */
+const REFRESH_MS = 3_600_000;
+
+export interface RefresherDeps {
+  readonly dir: string;
+  readonly name: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Starts asking: at once, each hour, and when the certificate is due. */
+export function startRefresher(deps: RefresherDeps): Closable {
+  const { clock, log, dir } = deps;
+  const stopping = new AbortController();
+  const run = (async () => {
+    let nextAt = clock.monotonic();
+    while (!stopping.signal.aborted) {
+      const facts = certificateFacts(readFileSync(nodePaths(dir).tls.certificate, "utf8"));
+      if (clock.monotonic() >= nextAt || isDue(facts, clock.now())) {
+        try {
+          await refresh(deps, stopping.signal);
+          nextAt = clock.monotonic() + REFRESH_MS;
+        } catch (error) {
+          log.warn({ cause: causeChain(error) }, "the certificate could not be renewed yet");
+        }
+      }
+      await clock.sleep(LOOK_MS, stopping.signal);
+    }
+  })();
+  return {
+    stop: async () => {
+      stopping.abort();
+      await Promise.race([run, clock.sleep(500)]);
+    },
+  };
+}
+
+/** Asks one server after the other. @throws the last one's error */
+async function refresh(deps: RefresherDeps, signal: AbortSignal): Promise<void> {
+  const { dir } = deps;
+  const servers = readMembership(dir)?.joinServers ?? [];
+  let last: unknown;
+  for (const { host, port } of servers) {
+    try {
+      const { requestPem, keyPem } = await createRequest();
+      const admission = await ask(
+        deps,
+        { host, port },
+        servers.map(({ spki }) => spki),
+        requestPem,
+        signal,
+      );
+      writeTls(dir, { ...admission, keyPem });
+      writePrivateFile(nodePaths(dir).membership, json(admission.membership));
+      return;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last ?? toDvError(new Error("no server is known"));
+}
+
+async function ask(
+  { dir, name }: RefresherDeps,
+  place: { host: string; port: number },
+  spkis: readonly string[],
+  tlsRequest: string,
+  signal: AbortSignal,
+): Promise<Admission> {
+  const channel = await dialJoin({
+    ...place,
+    identityPem: readFileSync(nodePaths(dir).identity, "utf8"),
+    proof: { kind: "member", spkis },
+    facts: { name, role: "worker", version: VERSION },
+    signal,
+  });
+  try {
+    const answer = await channel.ask({ kind: "refresh", tlsRequest }, 5_000);
+    if (answer.kind === "admitted") return answer.admission;
+    throw toDvError(new Error(answer.kind === "refused" ? answer.message : "it has to wait"));
+  } finally {
+    channel.close();
+  }
+}
