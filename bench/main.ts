@@ -10,11 +10,21 @@ import { auditVerify } from "./measures/audit-verify.ts";
 import { costPerNode } from "./measures/cost-per-node.ts";
 import { events } from "./measures/events.ts";
 import { fanOut } from "./measures/fan-out.ts";
+import { formation } from "./measures/formation.ts";
 import { gatewayRead } from "./measures/gateway-read.ts";
 import { localCluster } from "./measures/local-cluster.ts";
 import { operations } from "./measures/operations.ts";
 
-const MEASURES: readonly Measure[] = [gatewayRead, fanOut, costPerNode, events, localCluster, operations, auditVerify];
+const MEASURES: readonly Measure[] = [
+  gatewayRead,
+  fanOut,
+  costPerNode,
+  events,
+  localCluster,
+  operations,
+  auditVerify,
+  formation,
+];
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
 

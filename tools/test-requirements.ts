@@ -18,23 +18,34 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { package: "avahi-daemon", binary: "avahi-daemon", suites: ["test/integration/discovery"] },
   { package: "avahi-utils", binary: "avahi-browse", suites: ["test/integration/discovery"] },
   { package: "dbus", binary: "dbus-daemon", suites: ["test/integration/discovery"] },
-  { package: "iproute2", binary: "ip", suites: ["test/integration/discovery", "test/e2e"] },
+  { package: "iproute2", binary: "ip", suites: ["test/integration", "test/e2e"] },
+  { package: "systemd", binary: "systemd-analyze", suites: ["test/integration/systemd"] },
+  { package: "mmdebstrap", binary: "mmdebstrap", suites: ["test/soak"] },
   { package: "util-linux", binary: "lsblk", suites: ["test/integration/node-agent", "test/e2e"] },
 ];
 
-/** The requirements of the suites that `filters` (paths, as given to `npm test`) select; all of them without a filter. */
-export function requirementsFor(filters: readonly string[]): Requirement[] {
+/**
+ * The requirements of the suites that `filters` (paths, as given to `npm test`) select; without a filter all of them, those of the
+ * soak tests only where these run.
+ */
+export function requirementsFor(filters: readonly string[], soak: boolean): Requirement[] {
   const selects = (suite: string): boolean =>
     filters.some((filter) => filter.includes(suite) || suite.includes(filter));
-  return REQUIREMENTS.filter((requirement) => filters.length === 0 || requirement.suites.some(selects));
+  const runs = (suite: string): boolean => soak || !suite.startsWith("test/soak");
+  return REQUIREMENTS.filter(({ suites }) =>
+    suites.some((suite) => runs(suite) && (filters.length === 0 || selects(suite))),
+  );
 }
 
 /**
  * Says what is missing and, if `install` and this is root on Debian, installs it. Returns what is still missing.
  * A failing apt is reported and not thrown: the suites concerned then skip themselves by name.
  */
-export async function ensureRequirements(filters: readonly string[], install: boolean): Promise<Requirement[]> {
-  const missing = requirementsFor(filters).filter((requirement) => !isInstalled(requirement.binary));
+export async function ensureRequirements(
+  filters: readonly string[],
+  { install, soak }: { readonly install: boolean; readonly soak: boolean },
+): Promise<Requirement[]> {
+  const missing = requirementsFor(filters, soak).filter((requirement) => !isInstalled(requirement.binary));
   if (missing.length === 0) return [];
   const packages = missing.map((requirement) => requirement.package);
   const able = process.getuid?.() === 0 && existsSync("/etc/debian_version");
@@ -79,7 +90,8 @@ async function apt(args: readonly string[]): Promise<boolean> {
   return !result.failed;
 }
 
-function isInstalled(binary: string): boolean {
+/** Whether a program is on the path or where Debian keeps those of root. */
+export function isInstalled(binary: string): boolean {
   const folders = [...(process.env["PATH"] ?? "").split(path.delimiter), "/usr/sbin", "/sbin"];
   return folders.some((folder) => isExecutable(path.join(folder, binary)));
 }

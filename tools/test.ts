@@ -24,7 +24,7 @@ const { values: options, positionals: filters } = parseArgs({
 });
 
 const failedSteps: string[] = [];
-await ensureRequirements(filters, options.install);
+await ensureRequirements(filters, options);
 const natsServer = await findNatsServer();
 if (filters.length === 0) {
   for (const step of [LINT, TYPES]) {

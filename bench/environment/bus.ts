@@ -3,19 +3,22 @@
  * A cluster of one server for the bench: a bus of its own with all streams, and the folder of the one node whose services run
  * against it, written by the same code that the local cluster uses.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureStreams, openAdmin } from "@debvisor/shared/bus/admin";
 import { connectBus } from "@debvisor/shared/bus/connect";
 import { type CredentialIssuer, createIssuer } from "@debvisor/shared/bus/trust";
+import { parsePreseed } from "@debvisor/shared/join/preseed";
 import { silentLogger } from "@debvisor/shared/log";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { BusMember } from "@debvisor/shared/nats-server/member";
-import { nodePaths, readCredential, readMembership } from "@debvisor/shared/node-files";
-import { Admission } from "../../apps/lab/src/admission.ts";
+import { nodePaths, readCredential, readJsonFile, readMembership, ServerSecrets } from "@debvisor/shared/node-files";
 import { addNode, labPaths, newCluster } from "../../apps/lab/src/lab-files.ts";
+import { preseedFile, setUpNode } from "../../apps/lab/src/node-setup.ts";
 import { freePorts } from "../../apps/lab/src/ports.ts";
+import { openMachine } from "../../services/discovery/joining/machine.ts";
+import { found } from "../../services/discovery/joining/take-up.ts";
 import { NATS_CACHE_DIR } from "../../tools/paths.ts";
 import { stopOnSignal } from "../stop-on-signal.ts";
 
@@ -47,18 +50,18 @@ const SETTINGS = {
 export async function startBenchBus(): Promise<BenchBus> {
   const dataDir = mkdtempSync(join(tmpdir(), "dv-bench-"));
   const binary = (await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log: () => undefined })).path;
-  const [port = 0, client = 0, cluster = 0, monitor = 0, a = 0, b = 0, c = 0] = await freePorts(7);
-  const { cluster: file, trust } = newCluster(port);
-  const node = {
-    ...addNode(dataDir, file, "bench-1", "server", { client, cluster, monitor, helper: [a, b, c] }),
-    admitted: true,
-    onBus: true,
-  };
+  const [port = 0, client = 0, cluster = 0, monitor = 0, a = 0, b = 0, c = 0, joinPort = 0] = await freePorts(8);
+  const file = newCluster(port, 1);
+  const ports = { client, cluster, monitor, helper: [a, b, c] as [number, number, number], join: joinPort };
+  const node = addNode(dataDir, "bench-1", "server", ports);
   file.nodes = [node];
-  const admission = new Admission(dataDir, trust, binary);
-  await admission.issueCredentials(node);
-  await admission.writeMemberships(file);
+  setUpNode(dataDir, file, node, binary);
   const nodeDir = labPaths(dataDir).node(node.id);
+  const preseed = parsePreseed(readFileSync(preseedFile(nodeDir), "utf8"));
+  await found(openMachine(nodeDir, preseed), { cluster: file.cluster, formation: "0".repeat(32), servers: 1 });
+  // The bare paths that everything is compared with speak plainly, so this bus does as well.
+  rmSync(join(nodeDir, "tls"), { recursive: true });
+  const { trust } = readJsonFile(nodePaths(nodeDir).secrets, ServerSecrets);
   for (const [service, text] of Object.entries(SETTINGS))
     writeFileSync(join(nodePaths(nodeDir).etc, `${service}.yaml`), text);
   const logDir = join(dataDir, "logs");

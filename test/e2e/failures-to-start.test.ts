@@ -60,7 +60,6 @@ test("a missing nats-server that cannot be fetched ends with one line", async ()
 test.each([
   ["cluster.json", "{"],
   ["cluster.json", '{"version":1}'],
-  ["trust.json", "seeds"],
 ])("a damaged %s (%s) is named, and kept as it is", async (file, content) => {
   using folder = temporaryFolder();
   const lab = await startLocalCluster({ dataDir: folder.dir, flags: ["--nodes", "1"] });

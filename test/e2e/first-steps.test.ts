@@ -20,7 +20,7 @@ test("the first line comes within a second, then the timeline and the addresses"
 
   expect(lab.firstLineMs).toBeLessThan(1_000);
   for (const name of ["node-2", "node-3"]) {
-    expect(at(new RegExp(`${name} +found node-1 .* by mDNS`))).toBeGreaterThan(0);
+    expect(at(new RegExp(`${name} +found .*; each has proved itself`))).toBeGreaterThan(0);
     expect(at(new RegExp(`${name} +admitted`))).toBeGreaterThan(at(new RegExp(`${name} +found`)));
   }
   expect(at(/ready: 3 nodes alive/)).toBeGreaterThan(at(/cluster of one/));
@@ -144,13 +144,20 @@ test("a token narrower than the administrator's is held to its role on every gat
   expect([read, write.status, revoked.code, after]).toEqual([200, 403, 0, 401]);
 });
 
-test("disabled nodes are skipped, named and brought back", async () => {
-  const disabled = await lab.dvctl("nodes", "disable", "node-3", "--reason", "disk swap");
+test("disabled nodes are skipped, named and brought back, by enabling or by rolling back", async () => {
+  const disable = (...more: string[]) => lab.dvctl("nodes", "disable", "node-3", "--reason", "disk swap", ...more);
+  const shown = await disable("--dry-run");
+  await lab.untilState({ "node-3": "alive" }, 1_000);
+  const disabled = await disable();
   const during = JSON.parse((await lab.dvctl("metrics", "show", "--nodes", "all", "--format", "json")).stdout);
   const enabled = await lab.dvctl("nodes", "enable", "node-3");
   await lab.untilState({ "node-3": "alive" }, 10_000);
+  const again = await disable();
+  const back = await lab.dvctl("nodes", "disable", "--rollback", "--confirm");
+  await lab.untilState({ "node-3": "alive" }, 10_000);
 
-  expect([disabled.code, enabled.code]).toEqual([0, 0]);
+  expect([shown, disabled, enabled, again, back].map(({ code }) => code)).toEqual([0, 0, 0, 0, 0]);
+  expect(shown.stdout).toContain("disabled: disk swap");
   expect(during.census).toMatchObject({ total: 3, ok: 2, skipped: 1 });
 });
 

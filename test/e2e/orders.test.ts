@@ -10,7 +10,7 @@ import type { Output, Request } from "@debvisor/proto-events/kit";
 import type { Order } from "@debvisor/shared/bus/bus";
 import { type ConnectedBus, connectBus } from "@debvisor/shared/bus/connect";
 import { silentLogger } from "@debvisor/shared/log";
-import { readCredential, readMembership } from "@debvisor/shared/node-files";
+import { busTls, readCredential, readMembership } from "@debvisor/shared/node-files";
 import { expect, test } from "vitest";
 import { type LocalCluster, startLocalCluster } from "../support/local-cluster.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -50,7 +50,9 @@ class Commander implements AsyncDisposable {
     const servers = nodes.flatMap(
       (node) => readMembership(path.join(lab.dataDir, "nodes", node.id))?.busServers.slice(0, 1) ?? [],
     );
+    const tls = busTls(dir);
     const bus = await connectBus({
+      ...(tls ? { tls } : {}),
       servers: [...new Set(servers)],
       credential: readCredential(dir, "node-agent", `node-agent-${id}`),
       origin: "core",

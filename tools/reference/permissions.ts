@@ -3,6 +3,7 @@
 import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
 import {
   corePermissions,
+  eventReaderPermissions,
   nodeTemplate,
   type Permissions,
   streamAdminPermissions,
@@ -19,6 +20,7 @@ export function permissionsPage(): string {
       "CORE",
       corePermissions(`${service}-node`, contractsOf(service)),
     ]),
+    ["event reader", "CORE", eventReaderPermissions("events-name")],
     ["stream administrator", "CORE", streamAdminPermissions("stream-admin-node")],
     ["system", "SYS", systemPermissions("system-node")],
   ];
@@ -26,7 +28,7 @@ export function permissionsPage(): string {
     [
       `## ${name}`,
       `Account ${account}.${resp ? ` May answer each request once, within ${resp.ttl / 1e9} s.` : ""}`,
-      table(["May publish", "May subscribe"], rows(pub.allow, sub.allow)),
+      table(["May publish", "May subscribe"], rows("allow" in pub ? pub.allow : [], sub.allow)),
     ].join("\n\n"),
   );
   return `${[GENERATED, "# Bus permissions", "Allow-lists; everything else is denied by nats-server. `{{name()}}` is the user's name, for a node its id.", ...sections].join("\n\n")}\n`;

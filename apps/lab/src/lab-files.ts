@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The data folder of a local cluster: what is kept between runs, and what tells others that it runs. */
-import { createHash, hkdfSync, randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
-import { createTrustSeeds, TrustSeeds } from "@debvisor/shared/bus/trust";
 import { DvError } from "@debvisor/shared/errors";
 import {
   createIdentity,
   nodePaths,
-  readJsonFile,
   readJsonFileIfPresent,
   readNode,
   writePrivateFile,
@@ -23,11 +21,14 @@ export const LabNode = z.strictObject({
   id: NodeId,
   name: NodeName,
   role: NodeRole,
-  /** Whether it has credentials. */
-  admitted: z.boolean(),
-  /** Whether its nats-server belongs to the bus; set before it first starts, so that a run cut short is gone on with. */
-  onBus: z.boolean(),
-  ports: z.strictObject({ client: Port, cluster: Port, monitor: Port, helper: z.tuple([Port, Port, Port]) }),
+  /** Kept from run to run: the others know them. */
+  ports: z.strictObject({
+    client: Port,
+    cluster: Port,
+    monitor: Port,
+    helper: z.tuple([Port, Port, Port]),
+    join: Port,
+  }),
 });
 export type LabNode = z.output<typeof LabNode>;
 
@@ -37,7 +38,8 @@ export const ClusterFile = z.strictObject({
   cluster: z.string(),
   /** 256-bit cluster secret, base64. */
   secret: z.base64(),
-  routePassword: z.string().min(32),
+  /** How many servers it was declared to have when it was founded. */
+  servers: z.union([z.literal(1), z.literal(3), z.literal(5)]),
   port: Port,
   adminToken: z.string(),
   nodes: z.array(LabNode).min(1),
@@ -51,45 +53,41 @@ export const LabFile = z.object({ version: z.literal(1), pid: z.number().int(), 
 export function labPaths(dataDir: string) {
   return {
     cluster: join(dataDir, "cluster.json"),
-    trust: join(dataDir, "trust.json"),
     context: join(dataDir, "context.json"),
     lab: join(dataDir, "lab.json"),
+    nodes: join(dataDir, "nodes"),
     node: (id: string) => join(dataDir, "nodes", id),
   };
 }
 
 /** Reads the kept cluster; undefined when the folder holds none. @throws DATA_FOLDER_CORRUPT */
-export function readCluster(dataDir: string): { cluster: ClusterFile; trust: TrustSeeds } | undefined {
+export function readCluster(dataDir: string): ClusterFile | undefined {
   const paths = labPaths(dataDir);
   const cluster = readJsonFileIfPresent(paths.cluster, ClusterFile);
   if (!cluster) {
-    if (existsSync(paths.trust))
-      throw new DvError("DATA_FOLDER_CORRUPT", `${paths.cluster} is missing, but ${paths.trust} is there.`);
+    if (existsSync(paths.nodes))
+      throw new DvError("DATA_FOLDER_CORRUPT", `${paths.cluster} is missing, but ${paths.nodes} is there.`);
     return undefined;
   }
-  const trust = readJsonFile(paths.trust, TrustSeeds);
   for (const node of cluster.nodes) {
     const found = readNode(paths.node(node.id));
     if (found.id !== node.id)
       throw new DvError("DATA_FOLDER_CORRUPT", `${paths.node(node.id)} belongs to node ${found.id}.`);
   }
-  return { cluster, trust };
+  return cluster;
 }
 
 /** Makes the secrets of a new cluster; nodes are added with `addNode`. */
-export function newCluster(port: number): { cluster: ClusterFile; trust: TrustSeeds } {
+export function newCluster(port: number, servers: ClusterFile["servers"]): ClusterFile {
   const secret = randomBytes(32);
   return {
-    cluster: {
-      version: 1,
-      cluster: createHash("sha256").update(secret).digest("hex").slice(0, 12),
-      secret: secret.toString("base64"),
-      routePassword: randomBytes(24).toString("hex"),
-      port,
-      adminToken: `dv_operator_${randomBytes(32).toString("base64url")}`,
-      nodes: [],
-    },
-    trust: createTrustSeeds(),
+    version: 1,
+    cluster: createHash("sha256").update(secret).digest("hex").slice(0, 12),
+    secret: secret.toString("base64"),
+    servers,
+    port,
+    adminToken: `dv_operator_${randomBytes(32).toString("base64url")}`,
+    nodes: [],
   };
 }
 
@@ -99,7 +97,6 @@ const HOST_FOLDERS = ["etc", "home", "opt", "root", "srv", "tmp", "usr/local", "
 /** Sets up a node's folder with a new identity, as an installer would. */
 export function addNode(
   dataDir: string,
-  cluster: ClusterFile,
   name: string,
   role: z.output<typeof NodeRole>,
   ports: LabNode["ports"],
@@ -113,23 +110,18 @@ export function addNode(
     paths.node,
     json({ version: 1, id, name, roles: [role], incarnation: 1, root: join(paths.dir, "root") }),
   );
-  const key = advertiseKey(cluster).toString("base64");
-  writePrivateFile(paths.preseed, json({ version: 1, cluster: cluster.cluster, advertiseKey: key }));
-  return { id, name, role, admitted: false, onBus: false, ports };
+  return { id, name, role, ports };
 }
 
 /** Keeps the cluster for the next run. */
-export function saveCluster(dataDir: string, cluster: ClusterFile, trust: TrustSeeds): void {
-  const paths = labPaths(dataDir);
-  writePrivateFile(paths.trust, json(trust));
-  writePrivateFile(paths.cluster, json(cluster));
+export function saveCluster(dataDir: string, cluster: ClusterFile): void {
+  writePrivateFile(labPaths(dataDir).cluster, json(cluster));
 }
 
-/** Key with which members recognise each other on mDNS. */
-export function advertiseKey(cluster: ClusterFile): Buffer {
-  return Buffer.from(
-    hkdfSync("sha256", Buffer.from(cluster.secret, "base64"), cluster.cluster, "debvisor mdns tag", 32),
-  );
+/** Server nodes are 1, 3 or 5 (DESIGN.md 2): the most that the number of nodes allows. */
+export function serverCount(nodes: number): 1 | 3 | 5 {
+  if (nodes >= 5) return 5;
+  return nodes >= 3 ? 3 : 1;
 }
 
 /** Process id of the launcher that uses the folder now; undefined when none does. */

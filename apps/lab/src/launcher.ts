@@ -4,14 +4,11 @@ import { mkdirSync, rmSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { ERROR_CODES, type ErrorCode } from "@debvisor/proto-events/errors";
-import type { TrustSeeds } from "@debvisor/shared/bus/trust";
 import { systemClock } from "@debvisor/shared/clock";
-import { causeChain, DvError } from "@debvisor/shared/errors";
+import { DvError } from "@debvisor/shared/errors";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
-import { hasFormed } from "@debvisor/shared/nats-server/member";
 import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { VERSION } from "@debvisor/shared/version";
-import { Admission, gatewayPort } from "./admission.ts";
 import { serveControl, socketPath } from "./control.ts";
 import {
   addNode,
@@ -23,16 +20,18 @@ import {
   readCluster,
   runningLauncher,
   saveCluster,
+  serverCount,
 } from "./lab-files.ts";
 import { ControlRequest, type NodeMessage } from "./messages.ts";
 import { NodeProcess } from "./node-process.ts";
+import { gatewayPort, setUpNode } from "./node-setup.ts";
 import type { LabOptions } from "./options.ts";
 import { freePorts, isFree } from "./ports.ts";
-import { waitUntilReady } from "./readiness.ts";
+import { declareServers, waitUntilReady } from "./readiness.ts";
 
 const DEFAULT_NODES = 3;
 const DEFAULT_PORT = 8420;
-const PORTS_PER_NODE = 6;
+const PORTS_PER_NODE = 7;
 /** After this the launcher says what it still waits for and goes on waiting. */
 const SLOW_START_MS = 60_000;
 
@@ -52,13 +51,10 @@ export class Lab {
   readonly #processes = new Map<string, NodeProcess>();
   readonly #ended = Promise.withResolvers<number>();
   #cluster!: ClusterFile;
-  #admission!: Admission;
-  #trust!: TrustSeeds;
   #natsBinary = "";
   #control: Server | undefined;
   #ready = false;
   #stopping = false;
-  #changes: Promise<void> = Promise.resolve();
 
   constructor(options: LabOptions, terminal: Terminal) {
     this.#options = options;
@@ -88,9 +84,9 @@ export class Lab {
     const { dataDir, projectDir } = this.#options;
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const kept = readCluster(dataDir);
-    const { cluster, trust } = kept ?? newCluster(DEFAULT_PORT);
+    const count = this.#options.nodes ?? (kept ? kept.nodes.length : DEFAULT_NODES);
+    const cluster = kept ?? newCluster(DEFAULT_PORT, serverCount(count));
     cluster.port = this.#options.port ?? cluster.port;
-    const count = this.#options.nodes ?? (kept ? cluster.nodes.length : DEFAULT_NODES);
     if (count < cluster.nodes.length) {
       throw new DvError(
         "INVALID_ARGUMENT",
@@ -103,11 +99,9 @@ export class Lab {
       fetch: true,
       log: (line) => this.#say(line),
     });
-    await this.#assignPorts(cluster, count);
+    await this.#addNodes(cluster, count);
     this.#cluster = cluster;
-    this.#trust = trust;
     this.#natsBinary = located.path;
-    this.#admission = new Admission(dataDir, trust, located.path);
     this.#say(
       `${kept ? "resuming" : "new"} cluster ${cluster.cluster} with ${count} nodes in ${this.#terminal.shown(dataDir)}, nats-server ${located.version}`,
     );
@@ -120,85 +114,46 @@ export class Lab {
     }
   }
 
-  /** Gives every node its role and ports that are free now; makes the nodes that are missing. */
-  async #assignPorts(cluster: ClusterFile, count: number): Promise<void> {
-    const ports = await freePorts(count * PORTS_PER_NODE);
-    const servers = serverCount(count);
-    for (let i = 0; i < count; i++) {
-      const [client = 0, clusterPort = 0, monitor = 0, a = 0, b = 0, c = 0] = ports.slice(i * PORTS_PER_NODE);
-      const own: LabNode["ports"] = { client, cluster: clusterPort, monitor, helper: [a, b, c] };
-      const role = i < servers ? "server" : "worker";
-      const kept = cluster.nodes[i];
-      if (!kept) cluster.nodes.push(addNode(this.#options.dataDir, cluster, `node-${i + 1}`, role, own));
-      else cluster.nodes[i] = { ...kept, role, ports: own };
+  /** Makes the nodes that are missing: servers as far as that makes 1, 3 or 5 of them, workers otherwise. */
+  async #addNodes(cluster: ClusterFile, count: number): Promise<void> {
+    const missing = count - cluster.nodes.length;
+    const ports = await freePorts(missing * PORTS_PER_NODE);
+    const servers = cluster.nodes.filter(({ role }) => role === "server").length;
+    const newServers = serverCount(servers + missing) - servers;
+    for (let i = 0; i < missing; i++) {
+      const [client = 0, routes = 0, monitor = 0, a = 0, b = 0, c = 0, joinPort = 0] = ports.slice(i * PORTS_PER_NODE);
+      const own: LabNode["ports"] = { client, cluster: routes, monitor, helper: [a, b, c], join: joinPort };
+      const name = `node-${cluster.nodes.length + 1}`;
+      cluster.nodes.push(addNode(this.#options.dataDir, name, i < newServers ? "server" : "worker", own));
     }
   }
 
   async #start(): Promise<void> {
     const { dataDir } = this.#options;
-    const founder = this.#cluster.nodes[0];
-    if (founder && !founder.admitted) {
-      this.#change(founder, { onBus: true });
-      await this.#admit(founder);
-    } else await this.#refreshMemberships();
-    saveCluster(dataDir, this.#cluster, this.#trust);
+    saveCluster(dataDir, this.#cluster);
     this.#writeContext();
+    for (const node of this.#cluster.nodes) setUpNode(dataDir, this.#cluster, node, this.#natsBinary);
     const socket = socketPath(dataDir);
     this.#control = await serveControl(socket, ControlRequest, (request) => this.#handle(request));
     writePrivateFile(labPaths(dataDir).lab, json({ version: 1, pid: process.pid, socket }));
     for (const node of this.#cluster.nodes) this.#startNode(node);
+    await Promise.race([this.#declareServers(), this.#ended.promise]);
     const started = this.#announceWhenReady();
     await Promise.race([started, this.#ended.promise]);
   }
 
-  async #refreshMemberships(): Promise<void> {
-    // Roles may have changed with the number of nodes, and a new server needs the credentials of one.
-    for (const node of this.#cluster.nodes.filter(({ admitted }) => admitted))
-      await this.#admission.issueCredentials(node);
-    await this.#admission.writeMemberships(this.#cluster);
-  }
-
-  async #admit(node: LabNode): Promise<void> {
-    await this.#admission.issueCredentials(node);
-    this.#change(node, { admitted: true });
-    await this.#tellMemberships();
-    this.#timeline(node.name, "admitted");
-  }
-
-  /**
-   * Lets the next server join the bus. One at a time: two new servers that meet before they have met the founder would have
-   * a majority of three between them, elect a leader with nothing in it, and the founder's streams would be gone.
-   */
-  async #growBus(): Promise<void> {
-    if (this.#cluster.nodes.some((node) => node.onBus && !this.#isMember(node))) return;
-    const waits = ({ id, role, admitted, onBus }: LabNode) =>
-      role === "server" && admitted && !onBus && this.#processes.get(id)?.running;
-    const next = this.#cluster.nodes.find(waits);
-    if (!next) return;
-    this.#change(next, { onBus: true });
-    await this.#tellMemberships();
-  }
-
-  /** True once the node's server has been a healthy member; one that died while joining is not, until it comes back. */
-  #isMember(node: LabNode): boolean {
-    return hasFormed(nodePaths(labPaths(this.#options.dataDir).node(node.id)).nats);
-  }
-
-  #change(node: LabNode, change: Partial<LabNode>): void {
-    this.#cluster.nodes = this.#cluster.nodes.map((other) => (other.id === node.id ? { ...other, ...change } : other));
-  }
-
-  async #tellMemberships(): Promise<void> {
-    await this.#admission.writeMemberships(this.#cluster);
-    saveCluster(this.#options.dataDir, this.#cluster, this.#trust);
-    for (const process of this.#processes.values()) process.membershipChanged();
-  }
-
-  /** Changes of membership, one after the other. */
-  #enqueue(change: () => Promise<void>): void {
-    this.#changes = this.#changes
-      .then(change)
-      .catch((error: unknown) => this.#say(`membership could not be changed: ${causeChain(error)}`));
+  /** A cluster that is made larger has to be told how many servers it may have now; the new ones join then. */
+  async #declareServers(): Promise<void> {
+    const servers = serverCount(this.#cluster.nodes.filter(({ role }) => role === "server").length);
+    if (servers <= this.#cluster.servers) return;
+    const nodes = this.#cluster.nodes.slice(0, this.#cluster.servers).map(({ id }) => id);
+    const { adminToken: token } = this.#cluster;
+    const server = this.#serverUrl(0);
+    await waitUntilReady({ server, token, nodes, stopped: () => this.#stopping });
+    await declareServers({ server, token, servers, stopped: () => this.#stopping });
+    this.#cluster = { ...this.#cluster, servers };
+    saveCluster(this.#options.dataDir, this.#cluster);
+    this.#timeline("cluster", `declared to have ${servers} servers`);
   }
 
   #startNode(node: LabNode): void {
@@ -218,18 +173,10 @@ export class Lab {
   }
 
   #onMessage(node: LabNode, message: NodeMessage): void {
-    if (message.type === "found") {
-      this.#timeline(node.name, `found ${message.member} at ${message.address} by mDNS`);
-      this.#enqueue(() => this.#admit(node));
-      this.#enqueue(() => this.#growBus());
-    } else if (message.type === "server-up") {
-      this.#timeline(node.name, message.how);
-      this.#enqueue(() => this.#growBus());
-    } else if (message.type === "ready") {
-      this.#timeline(node.name, "services started");
-      // A node that was away when its turn came takes it now.
-      this.#enqueue(() => this.#growBus());
-    } else if (message.type === "failed" && !this.#ready) {
+    if (message.type === "joining") this.#timeline(node.name, message.what);
+    else if (message.type === "server-up") this.#timeline(node.name, message.how);
+    else if (message.type === "ready") this.#timeline(node.name, "services started");
+    else if (message.type === "failed" && !this.#ready) {
       const code = message.code in ERROR_CODES ? (message.code as ErrorCode) : "INTERNAL";
       this.#ended.reject(new DvError(code, `${node.name}: ${message.message}`));
     }
@@ -346,12 +293,6 @@ export class Lab {
   #say(line: string): void {
     this.#terminal.write(`DebVisor ${VERSION}: ${line}`);
   }
-}
-
-/** Server nodes are 1, 3 or 5 (DESIGN.md 2): the most that the number of nodes allows. */
-export function serverCount(nodes: number): number {
-  if (nodes >= 5) return 5;
-  return nodes >= 3 ? 3 : 1;
 }
 
 function seconds(ms: number): string {

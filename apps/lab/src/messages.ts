@@ -4,8 +4,8 @@ import { z } from "zod";
 
 /** From a node to the launcher. */
 export const NodeMessage = z.discriminatedUnion("type", [
-  /** mDNS showed a member of the cluster; the node asks to be let in. */
-  z.object({ type: z.literal("found"), member: z.string(), address: z.string() }),
+  /** How far joining has come. */
+  z.object({ type: z.literal("joining"), what: z.string() }),
   /** The node's nats-server is a healthy member of the bus. */
   z.object({ type: z.literal("server-up"), how: z.string() }),
   z.object({ type: z.literal("ready") }),
@@ -22,10 +22,6 @@ export type NodeMessage = z.output<typeof NodeMessage>;
 
 /** From a service in a process of its own to the node's: it answers requests now. */
 export const ServiceMessage = z.object({ type: z.literal("started") });
-
-/** From the launcher to a node: its membership file is there, or has changed. */
-export const LauncherMessage = z.object({ type: z.literal("membership") });
-export type LauncherMessage = z.output<typeof LauncherMessage>;
 
 /** Request on the control socket (`dvctl lab …`). */
 export const ControlRequest = z.strictObject({

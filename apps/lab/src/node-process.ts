@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { readEnv } from "@debvisor/shared/config";
 import type { LabNode } from "./lab-files.ts";
 import { followLog } from "./log-view.ts";
-import { type LauncherMessage, NodeMessage } from "./messages.ts";
+import { NodeMessage } from "./messages.ts";
 
 /** Longest time for an orderly end; the whole cluster has to be gone within 5 s of Ctrl-C. */
 const STOP_LIMIT_MS = 4_300;
@@ -93,12 +93,6 @@ export class NodeProcess {
 
   get services(): readonly { name: string; pid: number | null }[] {
     return this.#running ? this.#state.services : [];
-  }
-
-  /** Tells the node that its membership file was written. */
-  membershipChanged(): void {
-    const message: LauncherMessage = { type: "membership" };
-    if (this.#running && this.#child.connected) this.#child.send(message, () => undefined);
   }
 
   /** Orderly end; hard after the limit. */

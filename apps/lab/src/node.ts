@@ -3,33 +3,34 @@
  * One node of the local cluster as one process: its nats-server, and its services in this process or, with `--processes`,
  * in processes of their own. Plays the part that systemd plays on a real node. Ends when the launcher does.
  */
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { createMdns } from "@debvisor/shared/drivers/mdns";
-import { verifyTag } from "@debvisor/shared/drivers/mdns-tag";
 import { toDvError } from "@debvisor/shared/errors";
+import { parsePreseed } from "@debvisor/shared/join/preseed";
 import { createLogger, type Logger } from "@debvisor/shared/log";
+import { followFiles } from "@debvisor/shared/nats-server/follow";
 import type { BusMember } from "@debvisor/shared/nats-server/member";
 import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/member-from-files";
-import { type Membership, type NodeFile, readMembership, readNode, readPreseed } from "@debvisor/shared/node-files";
-import { LauncherMessage, type NodeMessage } from "./messages.ts";
+import { type Membership, type NodeFile, readMembership, readNode } from "@debvisor/shared/node-files";
+import { joinMachine } from "../../../services/discovery/joining/join-machine.ts";
+import { openMachine } from "../../../services/discovery/joining/machine.ts";
+import type { NodeMessage } from "./messages.ts";
 import { type NodeServices, servicesHere, servicesInProcesses } from "./node-services.ts";
+import { preseedFile } from "./node-setup.ts";
 import { startSupervisor } from "./supervisor.ts";
-
-const LOOPBACK = "127.0.0.1";
 
 class LabNodeProcess {
   readonly #dir: string;
-  readonly #node: NodeFile;
+  #node: NodeFile;
   readonly #nats: string;
   readonly #processes: boolean;
   readonly #log: Logger;
-  readonly #admitted = Promise.withResolvers<Membership>();
+  readonly #stopped = new AbortController();
   #member: BusMember | undefined;
+  #following: { stop(): void } | undefined;
   #services: NodeServices | undefined;
   #supervisor: { stop(): void } | undefined;
   #stopping: Promise<void> | undefined;
-  /** True once the membership has been acted upon. */
-  #started = false;
 
   constructor(options: { dir: string; nats: string; processes: boolean; log: Logger }) {
     this.#dir = options.dir;
@@ -40,7 +41,8 @@ class LabNodeProcess {
   }
 
   async run(): Promise<void> {
-    const membership = readMembership(this.#dir) ?? (await this.#joinByMdns());
+    const membership = readMembership(this.#dir) ?? (await this.#join());
+    this.#node = readNode(this.#dir);
     // Loading the services takes about as long as the bus; both at once halve the start.
     const services = this.#processes ? servicesInProcesses(this.#dir, this.#log) : servicesHere(this.#dir, this.#log);
     this.#services = services;
@@ -57,19 +59,10 @@ class LabNodeProcess {
     send({ type: "ready" });
   }
 
-  /** Reads the membership again: this node may have been admitted, told to start its server, or given more routes. */
-  membershipChanged(): void {
-    // The launcher tells everybody of every change; only our own file says what it means for us.
-    const membership = readMembership(this.#dir);
-    if (!membership) return;
-    this.#admitted.resolve(membership);
-    if (!membership.server || !this.#started) return;
-    if (this.#member) this.#member.setRoutes(membership.server.routes);
-    else void this.#startBus(membership);
-  }
-
   stop(): Promise<void> {
     this.#stopping ??= (async () => {
+      this.#stopped.abort();
+      this.#following?.stop();
       this.#supervisor?.stop();
       await this.#services?.stop();
       await this.#member?.stop();
@@ -85,35 +78,24 @@ class LabNodeProcess {
     void this.stop().finally(() => process.exit(0));
   }
 
-  /** Waits until mDNS shows a member of this cluster, then until the launcher has let this node in. */
-  async #joinByMdns(): Promise<Membership> {
-    const key = Buffer.from(readPreseed(this.#dir).advertiseKey, "base64");
-    const mdns = await createMdns({
-      interfaces: [LOOPBACK],
-      onError: (error) => this.#log.warn({ error: String(error) }, "mDNS reported an error"),
-      verify: ({ salt, tag }) => verifyTag(key, salt, tag),
+  /** Finds others and joins them, or founds, as the preseed file says. */
+  #join(): Promise<Membership> {
+    const preseed = parsePreseed(readFileSync(preseedFile(this.#dir), "utf8"));
+    return joinMachine({
+      machine: openMachine(this.#dir, preseed),
+      preseed,
+      log: this.#log.child({ service: "join" }),
+      signal: this.#stopped.signal,
+      onProgress: (what) => send({ type: "joining", what }),
     });
-    const found = Promise.withResolvers<void>();
-    const browse = mdns.browse(
-      ({ kind, candidate }) => {
-        if (kind === "gone" || !candidate.verified || candidate.instance === this.#node.id) return;
-        send({ type: "found", member: candidate.txt.host, address: candidate.addresses[0] ?? LOOPBACK });
-        found.resolve();
-        browse.stop();
-      },
-      { refreshMs: 500 },
-    );
-    await found.promise;
-    await mdns.close();
-    return this.#admitted.promise;
   }
 
   /** Resolves when services can connect. For one that joins others that is at once: it uses their servers meanwhile. */
   async #startBus(membership: Membership): Promise<void> {
-    this.#started = true;
     const member = memberFromFiles(this.#dir, this.#node, membership, this.#nats, this.#log, () => this.#reportState());
     this.#member = member;
     if (!member) return;
+    this.#following = followFiles(this.#dir, member, this.#log);
     const alone = member.settings.routes.length <= 1;
     const up = startMember(member).then(() => {
       send({ type: "server-up", how: alone ? "bus up, a cluster of one" : "its server is one of the bus" });
@@ -161,9 +143,6 @@ function main(): void {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   process.on("disconnect", stop);
-  process.on("message", (message) => {
-    if (LauncherMessage.safeParse(message).success) node.membershipChanged();
-  });
   node.run().catch((error: unknown) => {
     try {
       fail(error, log);

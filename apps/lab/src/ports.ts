@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Finds free TCP ports on loopback. */
+import { randomInt } from "node:crypto";
 import { createServer, type Server } from "node:net";
 
 const HOST = "127.0.0.1";
@@ -11,9 +12,17 @@ export async function isFree(port: number): Promise<boolean> {
   return server !== undefined;
 }
 
+/** Below what Linux gives to outgoing connections (32768 on), so that a port that is kept for the next run is free then as well. */
+const FIRST_PORT = 12_000;
+const PORTS = 20_000;
+
 /** As many free ports as asked for; all are held while searching, so none is given twice. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
+  const servers: Server[] = [];
+  for (let tries = 0; servers.length < count && tries < PORTS; tries++) {
+    const server = await listen(FIRST_PORT + randomInt(PORTS));
+    if (server) servers.push(server);
+  }
   const ports = servers.flatMap((server) => {
     const address = server?.address();
     return address && typeof address === "object" ? [address.port] : [];

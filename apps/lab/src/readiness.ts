@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** When a cluster counts as ready: the gateway says so (it can write), and every node is alive in the registry. */
+import { randomUUID } from "node:crypto";
 import { systemClock } from "@debvisor/shared/clock";
 import { z } from "zod";
 
@@ -41,5 +42,37 @@ async function isReady({
     return nodes.every((id) => items.some((node) => node.id === id && node.state === "alive"));
   } catch {
     return false;
+  }
+}
+
+const Cluster = z.object({ servers: z.object({ declared: z.number() }) });
+
+/** Has the cluster declared to have so many servers, again until it says so, or until `stopped`. */
+export async function declareServers(options: {
+  server: string;
+  token: string;
+  servers: number;
+  stopped: () => boolean;
+}): Promise<void> {
+  const { server, token, servers } = options;
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const key = randomUUID();
+  while (!options.stopped()) {
+    try {
+      const signal = AbortSignal.timeout(5_000);
+      const reply = await fetch(`${server}/v1/cluster`, { headers, signal });
+      if (Cluster.parse(await reply.json()).servers.declared === servers) return;
+      const body = JSON.stringify({ servers });
+      const asked = await fetch(`${server}/v1/cluster/servers`, {
+        method: "POST",
+        headers: { ...headers, "idempotency-key": key },
+        body,
+        signal,
+      });
+      await asked.body?.cancel();
+    } catch {
+      // Asked again.
+    }
+    await systemClock.sleep(200);
   }
 }

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Zero-touch formation in network namespaces, with the programs of the units: from power-on of machines that have nothing but a preseed
+ * file until the first gateway takes a write, until each does, and until a removed worker hears nothing any more.
+ */
+import { type Formation, startFormation } from "../../test/support/formation.ts";
+import { lanLacks } from "../../test/support/lan-namespaces.ts";
+import { untilMember } from "../../test/support/node-machines.ts";
+import { type Measure, type MeasureContext, round } from "../measure.ts";
+
+const WRITABLE_GOAL_S = 5;
+const PATIENCE_MS = 120_000;
+
+export const formation: Measure = {
+  name: "formation",
+  summary: "power-on to writable: 3 machines, and 10 of which 7 are workers, in network namespaces",
+  async run(context) {
+    const lacking = lanLacks();
+    if (lacking.length > 0) throw new Error(`lacking here: ${lacking.join(", ")}`);
+    await measure(context, 3);
+    if (!context.quick) await measure(context, 10);
+  },
+};
+
+async function measure({ report, say }: MeasureContext, hosts: number): Promise<void> {
+  await using formation = await startFormation({ hosts });
+  const startedAt = performance.now();
+  const servers = formation.addAll(0, 1, 2);
+  const workers = Promise.all(Array.from({ length: hosts - 3 }, (_, i) => formation.add(i + 3, ["role: worker"])));
+  const machines = await servers;
+  const first = await firstWritable(formation, machines);
+  const all = await formation.untilWritable(machines, PATIENCE_MS);
+  await Promise.all((await workers).map((worker) => untilMember(worker, PATIENCE_MS)));
+  const members = performance.now();
+  const seconds = (at: number) => round((at - startedAt) / 1_000);
+  say(
+    `${hosts} machines: first write ${seconds(first)} s, on each server ${seconds(all)} s, all members ${seconds(members)} s`,
+  );
+  report({
+    measure: `formation/${hosts}`,
+    bare: null,
+    ours: seconds(all),
+    ratio: round(seconds(all) / WRITABLE_GOAL_S),
+    goal: `<= ${WRITABLE_GOAL_S} s from power-on until each server takes writes`,
+    met: seconds(all) <= WRITABLE_GOAL_S,
+    unit: "s",
+    n: 1,
+    firstWrite: seconds(first),
+    allMembers: seconds(members),
+  });
+}
+
+async function firstWritable(formation: Formation, machines: Formation["machines"]): Promise<number> {
+  return await Promise.any(machines.map((machine) => formation.untilWritable([machine], PATIENCE_MS)));
+}
