@@ -53,6 +53,15 @@ export function resolveContext(
   };
 }
 
+/** Cluster that a context file is for; undefined for a file that is missing or no context. */
+export function contextCluster(file: string): string | undefined {
+  try {
+    return ContextFile.parse(JSON.parse(readFileSync(file, "utf8"))).cluster;
+  } catch {
+    return undefined;
+  }
+}
+
 /* A token goes only to servers that its file names, or where the caller put the two together with --context. */
 function ofServer(
   url: string,

@@ -8,9 +8,12 @@ import { auditFollow } from "./dvctl/audit-follow.ts";
 import { auditProve } from "./dvctl/audit-prove.ts";
 import { auditStatus } from "./dvctl/audit-status.ts";
 import { auditVerify } from "./dvctl/audit-verify.ts";
+import { clusterInit } from "./dvctl/cluster-init.ts";
+import { clusterPrepare } from "./dvctl/cluster-prepare.ts";
 import { completion } from "./dvctl/completion.ts";
 import { configShow } from "./dvctl/config-show.ts";
 import { contextShow } from "./dvctl/context-show.ts";
+import { credentialsCreate } from "./dvctl/credentials-create.ts";
 import { discover } from "./dvctl/discover.ts";
 import { errors } from "./dvctl/errors.ts";
 import { eventsFollow } from "./dvctl/events-follow.ts";
@@ -20,7 +23,9 @@ import { labStart } from "./dvctl/lab-start.ts";
 import { labStatus } from "./dvctl/lab-status.ts";
 import { labStop } from "./dvctl/lab-stop.ts";
 import { man } from "./dvctl/man.ts";
+import { nodesAccept } from "./dvctl/nodes-accept.ts";
 import { nodesFilePut } from "./dvctl/nodes-file-put.ts";
+import { nodesReset } from "./dvctl/nodes-reset.ts";
 import { operationsShow } from "./dvctl/operations-show.ts";
 import { operationsWait } from "./dvctl/operations-wait.ts";
 import { ping } from "./dvctl/ping.ts";
@@ -31,9 +36,22 @@ import { versionCommand } from "./dvctl/version.ts";
 import { operationControls } from "./operation-control.ts";
 
 /** Commands of contracts that do more than the contract says; they stand in the place of the derived ones. */
-const REFINED = [status, auditStatus, auditProve, tokensCreate, nodesFilePut, operationsShow, ...operationControls];
+const REFINED = [
+  status,
+  auditStatus,
+  auditProve,
+  tokensCreate,
+  nodesAccept,
+  nodesFilePut,
+  operationsShow,
+  ...operationControls,
+];
 
 const HANDWRITTEN = [
+  clusterInit,
+  clusterPrepare,
+  nodesReset,
+  credentialsCreate,
   eventsFollow,
   auditFollow,
   auditExport,

@@ -186,13 +186,13 @@ describe("servers and retries", () => {
     await withApi(
       (_, number) => (number < 3 ? "drop" : { body: node }),
       async (url, requests) => {
-        const { code } = await run([url], ["nodes", "disable", "node-1", "--reason", "disk swap"]);
+        const { code } = await run([url], ["nodes", "register", node.id, "node-1", "--rack", "r1"]);
 
         expect(code).toBe(0);
         expect(requests).toHaveLength(3);
         expect(new Set(requests.map(({ headers }) => headers["idempotency-key"])).size).toBe(1);
-        expect(requests[2]).toMatchObject({ method: "POST", body: { reason: "disk swap" } });
-        expect(requests[2]?.url.pathname).toBe("/v1/nodes/node-1/disable");
+        expect(requests[2]).toMatchObject({ method: "POST", body: { id: node.id, name: "node-1", rack: "r1" } });
+        expect(requests[2]?.url.pathname).toBe("/v1/nodes");
       },
     );
   });

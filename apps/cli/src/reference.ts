@@ -6,13 +6,14 @@ import { errorRows } from "./dvctl/errors.ts";
 import { dvctlProgram } from "./dvctl-program.ts";
 import { healthCheckProgram } from "./health-check-program.ts";
 import { kindTable, type Section, sectionsOf } from "./help.ts";
+import { joinProgram } from "./join-program.ts";
 import { maintenanceProgram } from "./maintenance-program.ts";
 import { manualPages } from "./manual.ts";
 import { version } from "./program.ts";
 
 /** Every program of this package. */
 export function programs(): readonly Program[] {
-  return [dvctlProgram(), healthCheckProgram(), maintenanceProgram(), auditVerifyProgram()];
+  return [dvctlProgram(), healthCheckProgram(), maintenanceProgram(), auditVerifyProgram(), joinProgram()];
 }
 
 /** Manual pages by file name, such as `dvctl-nodes-list.1`. */
