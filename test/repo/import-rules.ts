@@ -73,6 +73,8 @@ function isException(from: string, to: string): boolean {
   if (isTest(from) && from.startsWith("apps/cli/") && to.startsWith("test/support/")) return true;
   // The local cluster puts services together; every bin starts through the one re-executor.
   if (from.startsWith("apps/lab/") && /^services\/[^/]+\/service\.ts$/.test(to)) return true;
+  // What makes a machine a member runs before any service of it does: in a unit, typed by hand, or in a lab node.
+  if (/^(?:apps\/(?:cli|lab)|deploy)\//.test(from) && /^services\/discovery\/joining\/[^/]+\.ts$/.test(to)) return true;
   return /^apps\/[^/]+\/bin\/[^/]+\.cjs$/.test(from) && to === "tools/node26.cjs";
 }
 

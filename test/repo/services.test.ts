@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { systemdNames } from "../../services/node-agent/model/unit-state.ts";
 import { ROOT, readText, repositoryFiles } from "./source-tree.ts";
 
 const FILES = ["README.md", "package.json", "main.ts", "service.ts", "config.ts"];
@@ -34,7 +35,7 @@ describe("every service", () => {
   it("has the files of the anatomy and a unit", () => {
     const wanted = services.flatMap((service) => [
       ...FILES.map((file) => `services/${service}/${file}`),
-      `systemd/debvisor-${service}.service`,
+      `systemd/${systemdNames(service)[0]}`,
     ]);
 
     expect(wanted.filter((file) => !existsSync(path.join(ROOT, file)))).toEqual([]);

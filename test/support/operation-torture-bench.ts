@@ -14,15 +14,14 @@ import { type Engine, startEngine } from "@debvisor/shared/operation/engine";
 import type { Folded } from "@debvisor/shared/operation/fold";
 import { type LockTable, openLockTable } from "@debvisor/shared/operation/lock-table";
 import type { ControlVerb } from "@debvisor/shared/operation/log-record";
+import { maintenanceGate } from "@debvisor/shared/operation/maintenance-gate";
 import { foldEntries } from "@debvisor/shared/operation/operation-log";
 import type { Patience } from "@debvisor/shared/operation/step-runner";
-import { nodeAgentDefinitions } from "../../services/node-agent/core.ts";
-import { maintenanceGate } from "../../services/node-agent/operations/maintenance.ts";
-import { MaintenanceStore } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import { type BusCluster, randomNodeId } from "./bus-cluster.ts";
 import { type Around, withAround } from "./operation-torture-around.ts";
 import type { TortureNode } from "./operation-torture-node.ts";
 import { type Hook, Ports, portAudit, portBus, portJournal, portLocks, uncounted } from "./operation-torture-ports.ts";
+import { startParts, TORTURE_SERVICES, type TortureService } from "./operation-torture-services.ts";
 import { waitFor } from "./wait-for.ts";
 
 /** Instances that can live at the same time. */
@@ -30,8 +29,8 @@ const SLOTS = 3;
 /** Short enough for a test, long enough for a busy machine. */
 export const TORTURE_PATIENCE: Patience = { unreachableMs: 1_500, undoMs: 2_000, retryMs: 20 };
 
-/** What the instances of one slot connect with. */
-interface Slot {
+/** What the instances of one service connect with. */
+interface Place {
   readonly bus: ConnectedBus;
   readonly audit: AuditEmitter & Closable;
   readonly locks: LockTable;
@@ -41,6 +40,8 @@ export interface InstanceOptions {
   /** The one operation that it is about. */
   readonly id: string;
   readonly slot: number;
+  /** The service whose engine it is. Default: node-agent. */
+  readonly service?: TortureService;
   readonly hook?: Hook;
   readonly around?: Around;
   readonly patience?: Patience;
@@ -64,7 +65,7 @@ export class TortureBench {
   readonly nodes: TortureNode[] = [];
   /** Nodes that are only names: for operations that touch no host. */
   readonly names: TargetNode[] = [];
-  readonly #slots: Slot[] = [];
+  readonly #slots: Readonly<Record<TortureService, Place>>[] = [];
   readonly #log = new Map<string, JournalEntry[]>();
   readonly #trail = new Map<string, AuditRecord[]>();
   readonly #followers = new Map<string, Set<(entry: JournalEntry) => void>>();
@@ -87,12 +88,18 @@ export class TortureBench {
   async stop(): Promise<void> {
     await Promise.all(this.#readers.map((reader) => reader.stop()));
     await Promise.all(this.nodes.map((node) => node.stop()));
-    for (const { audit, locks } of this.#slots) await Promise.all([audit.stop(), locks.stop()]);
+    for (const { audit, locks } of this.#slots.flatMap((slot) => Object.values(slot)))
+      await Promise.all([audit.stop(), locks.stop()]);
   }
 
   /** A connection that nothing gets in the way of. */
   get bus(): ConnectedBus {
-    return this.#slot(0).bus;
+    return this.busOf("node-agent");
+  }
+
+  /** Likewise, of a service. */
+  busOf(service: TortureService): ConnectedBus {
+    return this.#place(0, service).bus;
   }
 
   get journal(): Journal {
@@ -100,7 +107,7 @@ export class TortureBench {
   }
 
   get locks(): LockTable {
-    return this.#slot(0).locks;
+    return this.#place(0, "node-agent").locks;
   }
 
   directory(): readonly TargetNode[] {
@@ -127,27 +134,27 @@ export class TortureBench {
   async instance({
     id,
     slot,
+    service = "node-agent",
     hook,
     around,
     patience = TORTURE_PATIENCE,
     timeoutMs,
     isGone,
   }: InstanceOptions): Promise<Instance> {
-    const { bus, audit, locks } = this.#slot(slot);
+    const { bus, audit, locks } = this.#place(slot, service);
     const ports = new Ports(hook);
     const gated = portBus(bus, ports);
-    const store = new MaintenanceStore();
-    await store.start(gated);
-    const definitions = nodeAgentDefinitions({ store, bus: gated, actions: [] }).map((definition) =>
+    const parts = await startParts(service, bus, ports, this.cluster);
+    const definitions = parts.definitions.map((definition) =>
       around ? withAround(definition, around, timeoutMs) : definition,
     );
     const engine = await startEngine({
-      service: "node-agent",
+      service,
       nodeId: randomNodeId(),
       bus: gated,
       definitions: definitions as unknown as readonly Definition<never>[],
       audit: portAudit(audit, ports),
-      gate: maintenanceGate({ store, bus: gated }),
+      gate: maintenanceGate({ store: parts.maintenance, bus: gated }),
       directory: { list: () => this.directory() },
       clock: systemClock,
       log: this.cluster.log,
@@ -164,7 +171,10 @@ export class TortureBench {
         const parsed = definition?.spec.input.parse(input) as Record<string, unknown>;
         return engine.handler(type)(parsed, this.context({ operation: id, ...context }));
       },
-      stop: () => engine.stop(),
+      stop: async () => {
+        await engine.stop();
+        await parts.stop();
+      },
     };
   }
 
@@ -222,15 +232,20 @@ export class TortureBench {
     this.#followers.delete(id);
   }
 
-  #slot(index: number): Slot {
+  #place(index: number, service: TortureService): Place {
     const slot = this.#slots[index % SLOTS];
     if (!slot) throw new Error("the bench has not been started");
-    return slot;
+    return slot[service];
   }
 
-  async #openSlot(): Promise<Slot> {
+  async #openSlot(): Promise<Readonly<Record<TortureService, Place>>> {
+    const places = await Promise.all(TORTURE_SERVICES.map(async (name) => [name, await this.#openPlace(name)]));
+    return Object.fromEntries(places) as Readonly<Record<TortureService, Place>>;
+  }
+
+  async #openPlace(service: TortureService): Promise<Place> {
     const { log } = this.cluster;
-    const bus = await this.cluster.connectCore("node-agent");
+    const bus = await this.cluster.connectCore(service);
     const audit = openEmitter({ bus, boot: randomNodeId(), clock: systemClock, log });
     const journal = bus.journal("DV_OPS");
     const isLive = async (id: string) => foldEntries(await journal.read(id))?.closed === false;

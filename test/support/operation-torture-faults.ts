@@ -235,6 +235,23 @@ export function nodeKills(drive: Drive, points: readonly number[], moments: read
   );
 }
 
+/**
+ * A selection for an operation whose last steps can only go on: its crashes there all end alike, and its calls are slow. The soak
+ * makes all of them.
+ */
+export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Fault[] {
+  const everyOther = (faults: readonly Fault[], together = 1) =>
+    faults.filter((_fault, i) => Math.floor(i / together) % 2 === 0);
+  return [
+    ...crashes("apply", apply, ["after"]),
+    ...everyOther(doubleCrashes("apply", apply, ["after"])),
+    ...everyOther(races(apply, ["before"]), 2),
+    ...failures().filter(({ drive }) => drive !== "fail"),
+    ...repetitions("apply"),
+    ...everyOther(lostAndDoubled("apply", apply)),
+  ];
+}
+
 /** Every fault for an operation, or the selection of them that each run of the tests makes. */
 export function faultsOf(calls: Readonly<Record<Drive, number>>, undoable: boolean, all: boolean): Fault[] {
   const moments = all ? MOMENTS : (["after"] as const);

@@ -54,6 +54,7 @@ export function nodeIdentity(id: string, name: string, dir: string): NodeIdentit
     version: "0.1.0",
     bootId: randomUUID(),
     root,
+    dir: stateDir,
     stateDir,
     addresses: [],
     advertiseKey: new Uint8Array(32),

@@ -47,7 +47,10 @@ export async function judge(bench: TortureBench, judged: Judged): Promise<Verdic
   const found = new Set(places.map(({ is }) => is));
   const finding: Finding = found.size > 1 ? "mixed" : found.has("after") ? "after" : "before";
   const wrong = [
-    ...places.flatMap((place) => (place.is === "neither" ? [`${place.key} is ${JSON.stringify(place.now)}`] : [])),
+    ...(judged.one.wrong?.(judged.folded) ?? []),
+    ...places.flatMap((place) =>
+      place.is === "neither" && !judged.world.seals ? [`${place.key} is ${JSON.stringify(place.now)}`] : [],
+    ),
     ...(judged.folded ? ended(judged, judged.folded, places) : neverBegan(places)),
     ...(judged.folded ? epochs(bench, judged.id) : []),
     ...(await trail(bench, judged)),
@@ -77,6 +80,7 @@ function ended(judged: Judged, folded: Folded, places: readonly Place[]): string
   const { world, one, id } = judged;
   const wrong = folded.closed ? [] : [`it is ${folded.state} and not closed`];
   const rows = one.ledger(id);
+  if (world.seals) return wrong;
   return [...wrong, ...(world.undoable ? undoable(folded, places, rows) : irrevocable(judged, folded, rows))];
 }
 

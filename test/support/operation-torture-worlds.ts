@@ -7,10 +7,12 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { CLUSTER, type Maintenance } from "@debvisor/proto-events/maintenance";
+import type { Folded } from "@debvisor/shared/operation/fold";
 import { newOperationId } from "@debvisor/shared/operation/submit";
 import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
 import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
+import { registryWorlds } from "./operation-torture-registry.ts";
 
 /** What is there, by node id or `cluster`; JSON that can be compared between cases. */
 export type Snapshot = Readonly<Record<string, unknown>>;
@@ -25,6 +27,8 @@ export interface TortureCase {
   ledger(operation: string): readonly LedgerRow[];
   /** Effects that cannot be undone, counted since the beginning of the case; undefined where undoing is possible. */
   effects?(): number;
+  /** What is wrong by the world's own rules, where it is neither undone nor done as a whole. */
+  wrong?(folded: Folded | undefined): readonly string[];
   settled?(): Promise<void>;
   /** The nodes that are given orders. */
   readonly nodes: readonly TortureNode[];
@@ -36,6 +40,8 @@ export interface TortureWorld {
   readonly type: string;
   /** Whether its steps can be undone. */
   readonly undoable: boolean;
+  /** Whether a step seals those before it; then the case itself says what is wrong. */
+  readonly seals?: boolean;
   /** Worlds of the same lane share something, so their cases come one after the other. */
   readonly lane: string;
   /** Whether its cases follow each other on the same resource. */
@@ -49,7 +55,7 @@ const NEW = Buffer.from("new content\n").toString("base64");
 
 let cases = 0;
 
-/** Every world of the node agent's operations. */
+/** Every world. */
 export function allWorlds(): readonly TortureWorld[] {
   return [
     fileWorld("put-file ×3", "host.put-file", 3),
@@ -59,6 +65,7 @@ export function allWorlds(): readonly TortureWorld[] {
     maintenanceWorld("disable", "node"),
     maintenanceWorld("enable", CLUSTER),
     maintenanceWorld("disable", CLUSTER),
+    ...registryWorlds(),
   ];
 }
 

@@ -12,6 +12,7 @@ import { type Around, failed } from "./operation-torture-around.ts";
 import { type Instance, TORTURE_PATIENCE, type TortureBench } from "./operation-torture-bench.ts";
 import { type Finding, judge } from "./operation-torture-oracle.ts";
 import type { Hook } from "./operation-torture-ports.ts";
+import { serviceOfType, type TortureService } from "./operation-torture-services.ts";
 import type { TortureCase, TortureWorld } from "./operation-torture-worlds.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -87,7 +88,7 @@ export async function runFault(
   const reference = after ?? Object.values(now);
   const { finding, wrong } = await judge(bench, { world, one, id: run.id, before, now, after: reference, folded });
   const log = bench.entries(run.id).map(({ text }) => shortened(text));
-  const shown = [...(problem ? [problem] : []), ...wrong, ...empty(fault, folded)];
+  const shown = [...(problem ? [problem] : []), ...wrong, ...empty(fault, folded, world)];
   if (world.shares && folded?.closed) await freeLocks(bench, folded);
   bench.forget(run.id);
   return {
@@ -103,9 +104,11 @@ export async function runFault(
 }
 
 /** A run that did not come as far as its fault proves nothing. */
-function empty({ ends }: Fault, folded: Folded | undefined): string[] {
+function empty({ ends, drive }: Fault, folded: Folded | undefined, { seals = false }: TortureWorld): string[] {
   if (!folded) return [];
   if (folded.error?.code === "LOCK_HELD") return [`another run was in the way: ${folded.error.message}`];
+  // A cancel that comes after the seal comes too late.
+  if (seals && drive === "cancel" && folded.state === "succeeded") return [];
   return ends && !ends.includes(folded.state) ? [`it should be ${ends.join(" or ")}, and is ${folded.state}`] : [];
 }
 
@@ -127,6 +130,7 @@ class Run {
   readonly id = newOperationId();
   readonly #bench: TortureBench;
   readonly #world: TortureWorld;
+  readonly #service: TortureService;
   readonly #fault: Fault;
   readonly scene: Scene;
   readonly #hooks: readonly Hook[];
@@ -137,6 +141,7 @@ class Run {
   constructor(bench: TortureBench, world: TortureWorld, fault: Fault, one: TortureCase) {
     this.#bench = bench;
     this.#world = world;
+    this.#service = serviceOfType(world.type);
     this.#fault = fault;
     const takeOver = () => (this.#takeOver ??= this.#byAnother());
     this.scene = { bench, id: this.id, one, healed: false, takeOver };
@@ -174,7 +179,7 @@ class Run {
 
   /** An undisturbed run, for a rollback afterwards. */
   async #apply(): Promise<void> {
-    const instance = await this.#bench.instance({ id: this.id, slot: 2 });
+    const instance = await this.#bench.instance({ id: this.id, slot: 2, service: this.#service });
     await instance.submit(this.#world.type, this.scene.one.input);
     await this.#until(() => this.#closed() >= 1, "the operation before the rollback did not end");
     await instance.stop();
@@ -203,6 +208,7 @@ class Run {
     const instance = await this.#bench.instance({
       id: this.id,
       slot: turn,
+      service: this.#service,
       around: this.#around(),
       patience: { ...TORTURE_PATIENCE, ...this.#fault.patience },
       timeoutMs: this.#fault.timeoutMs,
@@ -250,7 +256,7 @@ class Run {
     const folded = await this.#read();
     if (!folded || folded.closed) return;
     const closed = this.#closed();
-    const other = await this.#bench.instance({ id: this.id, slot: 1, around: this.#around() });
+    const other = await this.#bench.instance({ id: this.id, slot: 1, service: this.#service, around: this.#around() });
     this.#instances.push(other);
     await this.#adopt(other);
     await this.#until(() => this.#closed() > closed, "whoever took it over did not end it");

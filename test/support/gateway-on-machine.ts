@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Asks the gateway of a test machine on that machine, where alone it listens unless it is told otherwise. */
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import type { CommandResult } from "./local-cluster.ts";
+
+const PORT = 8420;
+const ASK_MS = 5_000;
+
+/** A machine on which programs can be run. */
+export interface Runs {
+  readonly name: string;
+  exec(
+    argv: readonly string[],
+    options?: { readonly input?: string; readonly timeoutMs?: number },
+  ): Promise<CommandResult>;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+/** A key of role admin that gateways enter at their start. */
+export class ApiKey {
+  readonly #secret = randomBytes(32).toString("base64url");
+
+  get text(): string {
+    return `dv_tester_${this.#secret}`;
+  }
+
+  /** Text of /etc/debvisor/gateway.yaml; holds the key's hash only. */
+  get gatewayYaml(): string {
+    const hash = createHash("sha256").update(this.#secret).digest("hex");
+    return JSON.stringify({ bootstrapTokens: [{ id: "tester", name: "tester", role: "admin", hash }] });
+  }
+
+  /** Asks a machine's gateway; undefined when it does not answer. */
+  async ask(machine: Runs, method: string, route: string, body?: unknown): Promise<Answer | undefined> {
+    const content = body === undefined ? "" : JSON.stringify(body);
+    // HTTP/1.0: the answer comes in one piece and ends with the connection.
+    const request = [
+      `${method} ${route} HTTP/1.0`,
+      `Host: 127.0.0.1:${PORT}`,
+      `Authorization: Bearer ${this.text}`,
+      ...(body === undefined ? [] : ["Content-Type: application/json", `Idempotency-Key: ${randomUUID()}`]),
+      `Content-Length: ${Buffer.byteLength(content)}`,
+      "",
+      content,
+    ].join("\r\n");
+    const script = `exec 3<>/dev/tcp/127.0.0.1/${PORT} && cat >&3 && cat <&3`;
+    const { stdout } = await machine.exec(["bash", "-c", script], { input: request, timeoutMs: ASK_MS });
+    const status = /^HTTP\/1\.\d (\d+)/.exec(stdout)?.[1];
+    if (status === undefined) return undefined;
+    const text = stdout.slice(stdout.indexOf("\r\n\r\n") + 4);
+    return { status: Number(status), body: JSON.parse(text || "{}") as Record<string, unknown> };
+  }
+
+  /** Whether the gateway has had a write acknowledged of late. */
+  async isWritable(machine: Runs): Promise<boolean> {
+    return (await this.ask(machine, "GET", "/readyz"))?.status === 200;
+  }
+
+  /** Makes a key for the API, which the bus and the audit trail have to acknowledge. Returns its id. @throws Error */
+  async write(machine: Runs): Promise<string> {
+    const answer = await this.ask(machine, "POST", "/v1/tokens", { name: `by ${machine.name}`, role: "viewer" });
+    if (answer?.status !== 201) throw new Error(`a write by ${machine.name} was refused: ${JSON.stringify(answer)}`);
+    return String(answer.body["id"]);
+  }
+
+  /** Names of the members that a gateway shows in a state, sorted; empty when it does not answer. */
+  async members(machine: Runs, state = "active"): Promise<string[]> {
+    const answer = await this.ask(machine, "GET", `/v1/cluster/members?filter=state%3D${state}`);
+    const items = (answer?.body["items"] ?? []) as readonly { name: string }[];
+    return items.map(({ name }) => name).sort();
+  }
+}
