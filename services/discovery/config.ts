@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Everything configurable of discovery: `discovery.yaml`, `DV_DISCOVERY_<KEY>`, flags. */
+import { readMembership } from "@debvisor/shared/node-files";
 import { z } from "zod";
 
 /** Configuration of discovery. A key that is not listed is refused, so that a misspelt one is not ignored. */
@@ -16,7 +17,7 @@ export const discoveryConfig = z.strictObject({
     .min(1)
     .max(65_535)
     .default(8422)
-    .describe("Port on which a server lets machines in. Announced by mDNS."),
+    .describe("Join port where the membership of this node names none. Announced by mDNS."),
   unattendedHours: z
     .number()
     .min(0)
@@ -48,3 +49,8 @@ export const discoveryConfig = z.strictObject({
     .describe("Time until another server takes over the registry of one that died."),
 });
 export type DiscoveryConfig = z.output<typeof discoveryConfig>;
+
+/** The join port that the others know of this server; the configured one where none is in its membership file. */
+export function joinPortOf(dir: string, { joinPort }: Pick<DiscoveryConfig, "joinPort">): number {
+  return readMembership(dir)?.server?.joinPort ?? joinPort;
+}

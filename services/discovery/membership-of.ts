@@ -64,6 +64,7 @@ export async function membershipOf(
             port: member.endpoints.client,
             clusterPort: member.endpoints.cluster,
             monitorPort: local.monitor,
+            joinPort: member.endpoints.join,
             helperPorts: [...local.helper],
             routes: everyone.map(({ host, cluster: port }) => hostPort(host, port)),
             routePassword: secrets.routePassword,

@@ -7,7 +7,7 @@ import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { toDvError } from "@debvisor/shared/errors";
 import { busTls, nodePaths, readJsonFileIfPresent, readMembership, ServerSecrets } from "@debvisor/shared/node-files";
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
-import { type DiscoveryConfig, discoveryConfig } from "./config.ts";
+import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
 import type { NodeRecord } from "./model/registry.ts";
 import { type OperationHost, startOperationHost } from "./operation-host.ts";
@@ -141,7 +141,16 @@ async function keepMembership(
   await enterFounding(deps);
   const host = readMembership(node.dir)?.server?.host ?? "127.0.0.1";
   const identityPem = readFileSync(paths.identity, "utf8");
-  const door = await openDoor({ store, bus, secrets, identityPem, host, port: config.joinPort, clock, log });
+  const door = await openDoor({
+    store,
+    bus,
+    secrets,
+    identityPem,
+    host,
+    port: joinPortOf(node.dir, config),
+    clock,
+    log,
+  });
   const { mdns } = presence ?? {};
   if (!mdns) return [door, startKeeper(deps)];
   const secret = Buffer.from(secrets.secret, "base64");

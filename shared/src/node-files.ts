@@ -53,6 +53,8 @@ export const Membership = z.strictObject({
       port: Port,
       clusterPort: Port,
       monitorPort: Port,
+      /** Where this server lets machines in. */
+      joinPort: Port.optional(),
       helperPorts: z.tuple([Port, Port, Port]),
       routes: z.array(z.string()).min(1),
       routePassword: z.string().min(32),

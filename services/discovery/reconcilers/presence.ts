@@ -11,7 +11,7 @@ import type { MdnsTxt } from "@debvisor/shared/drivers/mdns-records";
 import { makeTag, SALT_BYTES, verifyTag } from "@debvisor/shared/drivers/mdns-tag";
 import { toDvError } from "@debvisor/shared/errors";
 import type { ServiceContext } from "@debvisor/shared/service";
-import type { DiscoveryConfig } from "../config.ts";
+import { type DiscoveryConfig, joinPortOf } from "../config.ts";
 import { type PeerFact, Peers } from "../model/peers.ts";
 
 const PUBLISH_EVERY_MS = 250;
@@ -64,7 +64,7 @@ export async function startPresence(
   const status = () => (nodeBus.connected ? "ready" : "joining");
   const advertisement = mdns.advertise({
     instance: node.id,
-    port: config.joinPort,
+    port: joinPortOf(node.dir, config),
     txt: announcedText(context, status()),
   });
   const peers = new Peers(clock.monotonic());
