@@ -84,13 +84,36 @@ export async function raiseReplicas(
     // A stream that lost a server of three keeps the number in its configuration; the update gives it another one.
     const isShort = Boolean(info.cluster?.leader) && serversOf(info).length < replicas;
     if (info.config.num_replicas < replicas || isShort) {
-      await manager.streams.update(name, { ...info.config, num_replicas: replicas });
+      await updateOncePlaced(manager, name, { ...info.config, num_replicas: replicas }, patienceMs);
       raised.push(name);
     }
     if (!hasCurrentReplicas(info, replicas)) info = await waitForReplicas(manager, name, replicas, patienceMs);
     for (const server of serversOf(info)) servers.add(server);
   }
   return { raised, servers: [...servers].sort() };
+}
+
+/** Code of the API for "no suitable peers for placement". */
+const NO_SUITABLE_PEERS = 10_005;
+
+/** A server that has just joined may count as offline for a moment. @throws JetStreamApiError when it stays so */
+async function updateOncePlaced(
+  manager: JetStreamManager,
+  name: string,
+  config: StreamInfo["config"],
+  patienceMs: number,
+): Promise<void> {
+  const deadline = systemClock.monotonic() + patienceMs;
+  for (;;) {
+    try {
+      await manager.streams.update(name, config);
+      return;
+    } catch (error) {
+      const isPassing = error instanceof JetStreamApiError && error.code === NO_SUITABLE_PEERS;
+      if (!isPassing || systemClock.monotonic() > deadline) throw error;
+      await systemClock.sleep(100);
+    }
+  }
 }
 
 /** Names of the servers that hold a stream. */
