@@ -197,6 +197,11 @@ export function readJsonFileIfPresent<T>(file: string, schema: z.ZodType<T>): T 
   }
 }
 
+/** JSON as it is written to files: two spaces, newline at the end. */
+export function json(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
 /** Writes a file of mode 0600 whole or not at all, with the folders above it. */
 export function writePrivateFile(file: string, content: string): void {
   makeFolders(join(file, ".."), 0o700);

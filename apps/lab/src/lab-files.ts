@@ -7,6 +7,7 @@ import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
 import { DvError } from "@debvisor/shared/errors";
 import {
   createIdentity,
+  json,
   nodePaths,
   readJsonFileIfPresent,
   readNode,
@@ -136,9 +137,4 @@ export function runningLauncher(dataDir: string): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** JSON as it is written to files: two spaces, newline at the end. */
-export function json(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
 }

@@ -7,13 +7,12 @@ import { ERROR_CODES, type ErrorCode } from "@debvisor/proto-events/errors";
 import { systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
-import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
+import { json, nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { VERSION } from "@debvisor/shared/version";
 import { serveControl, socketPath } from "./control.ts";
 import {
   addNode,
   type ClusterFile,
-  json,
   type LabNode,
   labPaths,
   newCluster,

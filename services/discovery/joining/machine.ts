@@ -8,6 +8,7 @@ import type { Endpoints } from "@debvisor/shared/join/messages";
 import { machineName, type Preseed } from "@debvisor/shared/join/preseed";
 import {
   createIdentity,
+  json,
   type NodeFile,
   nodeIdOf,
   nodePaths,
@@ -63,9 +64,4 @@ function identityOf(pem: string, file: string): string {
   } catch (error) {
     throw new DvError("DATA_FOLDER_CORRUPT", `${file} holds no private key.`, { cause: error });
   }
-}
-
-/** JSON as it is written to files: two spaces, newline at the end. */
-export function json(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
 }

@@ -9,6 +9,7 @@ import { DvError } from "@debvisor/shared/errors";
 import type { Admission } from "@debvisor/shared/join/messages";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
 import {
+  json,
   type Membership,
   nodePaths,
   readNode,
@@ -18,7 +19,7 @@ import {
 import { createAuthority, createRequest, signCertificate } from "@debvisor/shared/pki/authority";
 import { spkiHashOf } from "@debvisor/shared/pki/certificate";
 import { membershipOf } from "../membership-of.ts";
-import { json, type Machine } from "./machine.ts";
+import type { Machine } from "./machine.ts";
 
 /** Keys that a machine makes for one admission. The secret halves never leave it. */
 export interface FreshKeys {

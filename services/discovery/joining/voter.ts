@@ -4,9 +4,9 @@
  * (ADR-0019). A signature carries the voter's public key, and the node id is made of that, so that anybody can check it.
  */
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign, verify } from "node:crypto";
-import { nodeIdOf, nodePaths, readJsonFileIfPresent, writePrivateFile } from "@debvisor/shared/node-files";
+import { json, nodeIdOf, nodePaths, readJsonFileIfPresent, writePrivateFile } from "@debvisor/shared/node-files";
 import { type ClusterSize, type Effects, Elector, type Formation, KeptPromises } from "../model/founding.ts";
-import { json, type Machine } from "./machine.ts";
+import type { Machine } from "./machine.ts";
 
 /** An elector that keeps what it promised. */
 export interface Voter {

@@ -12,6 +12,7 @@ import { causeChain } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
 import {
+  json,
   nodePaths,
   readJsonFileIfPresent,
   readMembership,
@@ -21,7 +22,6 @@ import {
 import { createRequest, signCertificate } from "@debvisor/shared/pki/authority";
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { z } from "zod";
-import { json } from "../joining/machine.ts";
 import { certificateAddresses, writeTls } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";

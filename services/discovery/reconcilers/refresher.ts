@@ -10,11 +10,10 @@ import { causeChain, toDvError } from "@debvisor/shared/errors";
 import { dialJoin } from "@debvisor/shared/join/dial";
 import type { Admission } from "@debvisor/shared/join/messages";
 import type { Logger } from "@debvisor/shared/log";
-import { nodePaths, readMembership, writePrivateFile } from "@debvisor/shared/node-files";
+import { json, nodePaths, readMembership, writePrivateFile } from "@debvisor/shared/node-files";
 import { createRequest } from "@debvisor/shared/pki/authority";
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { VERSION } from "@debvisor/shared/version";
-import { json } from "../joining/machine.ts";
 import { writeTls } from "../joining/take-up.ts";
 import { isDue } from "../model/certificates.ts";
 
