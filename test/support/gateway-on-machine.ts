@@ -47,8 +47,9 @@ export class ApiKey {
       "",
       content,
     ].join("\r\n");
+    // Without --norc bash reads the startup file of whoever tests, because its input is a socket.
     const script = `exec 3<>/dev/tcp/127.0.0.1/${PORT} && cat >&3 && cat <&3`;
-    const { stdout } = await machine.exec(["bash", "-c", script], { input: request, timeoutMs: ASK_MS });
+    const { stdout } = await machine.exec(["bash", "--norc", "-c", script], { input: request, timeoutMs: ASK_MS });
     const status = /^HTTP\/1\.\d (\d+)/.exec(stdout)?.[1];
     if (status === undefined) return undefined;
     const text = stdout.slice(stdout.indexOf("\r\n\r\n") + 4);
