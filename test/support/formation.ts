@@ -43,11 +43,12 @@ export class Formation implements AsyncDisposable {
     ].join("\n");
   }
 
-  /** Turns on the machine of a host for the first time. */
-  async add(host: number, more: readonly string[] = []): Promise<Machine> {
+  /** Turns on the machine of a host for the first time. `env`: environment of all its programs. */
+  async add(host: number, more: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<Machine> {
     const machine = await startMachine(this.lan, host, {
       preseed: this.preseed(host, more),
       files: { "gateway.yaml": this.key.gatewayYaml },
+      env,
     });
     this.machines.push(machine);
     return machine;
