@@ -93,6 +93,20 @@ export class Formation implements AsyncDisposable {
     );
   }
 
+  /** Lets the cluster have so many servers; resolves when the gateway shows it. */
+  async declareServers(machine: Machine, servers: 3 | 5): Promise<void> {
+    const answer = await this.key.ask(machine, "POST", "/v1/cluster/servers", { servers });
+    if (answer?.status !== 202) throw new Error(`the cluster may not grow: ${JSON.stringify(answer)}`);
+    await waitFor(
+      async () => {
+        const shown = await this.key.ask(machine, "GET", "/v1/cluster");
+        return (shown?.body["servers"] as { declared?: number } | undefined)?.declared === servers;
+      },
+      20_000,
+      () => `the cluster is not declared to have ${servers} servers`,
+    );
+  }
+
   /** Ids of the formations that the machines' own files name: more than one, and the cluster has split. */
   formations(): string[] {
     const members = this.machines.filter((machine) => existsSync(nodePaths(machine.nodeDir).membership));
