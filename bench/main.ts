@@ -12,6 +12,8 @@ import { events } from "./measures/events.ts";
 import { fanOut } from "./measures/fan-out.ts";
 import { formation } from "./measures/formation.ts";
 import { gatewayRead } from "./measures/gateway-read.ts";
+import { growth } from "./measures/growth.ts";
+import { hostileLan } from "./measures/hostile-lan.ts";
 import { localCluster } from "./measures/local-cluster.ts";
 import { operations } from "./measures/operations.ts";
 
@@ -24,6 +26,8 @@ const MEASURES: readonly Measure[] = [
   operations,
   auditVerify,
   formation,
+  growth,
+  hostileLan,
 ];
 
 const say = (text: string) => process.stderr.write(`${text}\n`);

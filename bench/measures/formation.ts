@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Zero-touch formation in network namespaces, with the programs of the units: from power-on of machines that have nothing but a preseed
- * file until the first gateway takes a write, until each does, and until a removed worker hears nothing any more.
+ * file until the first gateway takes a write, until each does, and until every worker is a member.
  */
 import { type Formation, startFormation } from "../../test/support/formation.ts";
 import { lanLacks } from "../../test/support/lan-namespaces.ts";
 import { untilMember } from "../../test/support/node-machines.ts";
 import { type Measure, type MeasureContext, round } from "../measure.ts";
+import { stopOnSignal } from "../stop-on-signal.ts";
 
+const SIZES = [3, 10, 25];
 const WRITABLE_GOAL_S = 5;
 const PATIENCE_MS = 120_000;
 
 export const formation: Measure = {
   name: "formation",
-  summary: "power-on to writable: 3 machines, and 10 of which 7 are workers, in network namespaces",
+  summary: "power-on to writable in network namespaces: 3 machines, then 10 and 25 of which all but 3 are workers",
   async run(context) {
     const lacking = lanLacks();
     if (lacking.length > 0) throw new Error(`lacking here: ${lacking.join(", ")}`);
-    await measure(context, 3);
-    if (!context.quick) await measure(context, 10);
+    for (const hosts of context.quick ? SIZES.slice(0, 1) : SIZES) await measure(context, hosts);
   },
 };
 
 async function measure({ report, say }: MeasureContext, hosts: number): Promise<void> {
   await using formation = await startFormation({ hosts });
+  const forget = stopOnSignal(() => formation[Symbol.asyncDispose]());
   const startedAt = performance.now();
   const servers = formation.addAll(0, 1, 2);
   const workers = Promise.all(Array.from({ length: hosts - 3 }, (_, i) => formation.add(i + 3, ["role: worker"])));
@@ -48,6 +50,7 @@ async function measure({ report, say }: MeasureContext, hosts: number): Promise<
     firstWrite: seconds(first),
     allMembers: seconds(members),
   });
+  forget();
 }
 
 async function firstWritable(formation: Formation, machines: Formation["machines"]): Promise<number> {

@@ -6,10 +6,13 @@
 import { parseArgs } from "node:util";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { createLogger } from "@debvisor/shared/log";
+import { untilValid } from "@debvisor/shared/nats-server/certificate";
 import { followFiles } from "@debvisor/shared/nats-server/follow";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/member-from-files";
-import { readMembership, readNode } from "@debvisor/shared/node-files";
+import { nodePaths, readMembership, readNode } from "@debvisor/shared/node-files";
+
+const CERTIFICATE_PATIENCE_MS = 10_000;
 
 const { values } = parseArgs({ options: { "node-dir": { type: "string", default: "/var/lib/debvisor" } } });
 const dir = values["node-dir"];
@@ -28,6 +31,7 @@ try {
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
+  await untilValid(nodePaths(dir).tls.certificate, CERTIFICATE_PATIENCE_MS, log);
   await startMember(member);
   log.info({ pid: member.pid }, "the bus is up");
 } catch (error) {

@@ -4,12 +4,14 @@ import { readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { discoveryContract } from "@debvisor/proto-events/discovery";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
+import { systemClock } from "@debvisor/shared/clock";
 import { toDvError } from "@debvisor/shared/errors";
 import { busTls, nodePaths, readJsonFileIfPresent, readMembership, ServerSecrets } from "@debvisor/shared/node-files";
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
 import { serversAmong } from "./model/cluster-size.ts";
+import { renewOwnIfDue } from "./joining/own-certificate.ts";
 import type { NodeRecord } from "./model/registry.ts";
 import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
@@ -43,6 +45,7 @@ export const discoveryService = defineService({
   name: "discovery",
   config: discoveryConfig,
   administersStreams: true,
+  prepare: (dir, log) => renewOwnIfDue(dir, systemClock, log),
   async start(context) {
     const { coreBus: bus, config, clock, log } = context;
     const members = bus && new MembershipStore(bus);

@@ -82,6 +82,7 @@ export class ServiceHost {
       files: configFiles(this.#dir, this.#node, definition.name),
       flags,
     });
+    if (isServer) await definition.prepare?.(this.#dir, log);
     if (isServer) await this.#untilFormed();
     const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
     const nodeBus = await this.#connectNode(log);

@@ -69,6 +69,8 @@ export interface ServiceDefinition<S extends z.ZodType = z.ZodType> {
   readonly serversOnly?: boolean;
   /** Whether it creates the streams and raises their replicas; its unit alone gets the administrator's credential. */
   readonly administersStreams?: boolean;
+  /** What has to be true of the node's files before the bus is connected to; on server nodes only. */
+  prepare?(dir: string, log: Logger): Promise<void>;
   start(context: ServiceContext<z.output<S>>): Promise<RunningService>;
 }
 

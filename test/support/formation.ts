@@ -43,11 +43,12 @@ export class Formation implements AsyncDisposable {
     ].join("\n");
   }
 
-  /** Turns on the machine of a host for the first time. */
-  async add(host: number, more: readonly string[] = []): Promise<Machine> {
+  /** Turns on the machine of a host for the first time. `env`: environment of all its programs. */
+  async add(host: number, more: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<Machine> {
     const machine = await startMachine(this.lan, host, {
       preseed: this.preseed(host, more),
       files: { "gateway.yaml": this.key.gatewayYaml },
+      env,
     });
     this.machines.push(machine);
     return machine;
@@ -89,6 +90,20 @@ export class Formation implements AsyncDisposable {
       },
       patienceMs,
       () => `the members of ${machine.name} are ${seen.join()}\n${this.logs()}`,
+    );
+  }
+
+  /** Lets the cluster have so many servers; resolves when the gateway shows it. */
+  async declareServers(machine: Machine, servers: 3 | 5): Promise<void> {
+    const answer = await this.key.ask(machine, "POST", "/v1/cluster/servers", { servers });
+    if (answer?.status !== 202) throw new Error(`the cluster may not grow: ${JSON.stringify(answer)}`);
+    await waitFor(
+      async () => {
+        const shown = await this.key.ask(machine, "GET", "/v1/cluster");
+        return (shown?.body["servers"] as { declared?: number } | undefined)?.declared === servers;
+      },
+      20_000,
+      () => `the cluster is not declared to have ${servers} servers`,
     );
   }
 

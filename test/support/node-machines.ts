@@ -12,11 +12,11 @@ import type { Lan } from "./lan.ts";
 import { Machine, type MachineOptions } from "./node-machine.ts";
 import { waitFor } from "./wait-for.ts";
 
-const JOIN = "deploy/join/main.ts";
-const BUS = "deploy/bus/main.ts";
 /** Services of every node, and those of servers; the same division as the conditions of the units. */
 const SERVICES = ["node-agent", "discovery", "audit"];
 const SERVER_SERVICES = ["gateway"];
+/** The unit that has another name than its service. */
+const UNITS: Readonly<Record<string, string>> = { gateway: "rpcd" };
 
 export interface NodeMachineOptions extends Omit<MachineOptions, "files" | "env"> {
   /** Text of /etc/debvisor/preseed.yaml; a machine without one joins by hand. */
@@ -77,15 +77,24 @@ export function entry(machine: Machine, file: string): string[] {
 
 async function startUnits(machine: Machine): Promise<void> {
   const membership = nodePaths(machine.nodeDir).membership;
+  const start = (name: string) => machine.supervise(name, commandOf(machine, name));
   if (!existsSync(membership)) {
-    const join = machine.supervise("join", entry(machine, JOIN));
+    const join = start("join");
     await join.ended;
     // It ended with the machine, or without a membership: there is nothing to start.
     if (!machine.isOn || !existsSync(membership)) return;
   }
   const { isServer } = membershipOf(machine);
-  if (isServer) machine.supervise("nats", entry(machine, BUS));
-  for (const name of [...SERVICES, ...(isServer ? SERVER_SERVICES : [])]) {
-    machine.supervise(name, entry(machine, `services/${name}/main.ts`));
-  }
+  for (const name of [...(isServer ? ["nats"] : []), ...SERVICES, ...(isServer ? SERVER_SERVICES : [])]) start(name);
+}
+
+/** What a unit runs, with the folders of a test machine. */
+function commandOf(machine: Machine, name: string): string[] {
+  const unit = readFileSync(path.join(ROOT, "systemd", `debvisor-${UNITS[name] ?? name}.service`), "utf8");
+  const [program = "", ...args] = (/^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "").split(" ");
+  if (!program.endsWith("/debvisor-node")) throw new Error(`the unit of ${name} does not run our Node`);
+  const places = { "/opt/debvisor": ROOT, "/var/lib/debvisor": machine.nodeDir, "%d": "/etc/debvisor" };
+  const here = (text: string) =>
+    Object.entries(places).reduce((now, [from, to]) => (now.startsWith(from) ? now.replace(from, to) : now), text);
+  return [process.execPath, ...args.map(here)];
 }

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { systemClock } from "@debvisor/shared/clock";
 import { toDvError } from "@debvisor/shared/errors";
 import { parsePreseed } from "@debvisor/shared/join/preseed";
 import { createLogger, type Logger } from "@debvisor/shared/log";
@@ -14,6 +15,7 @@ import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/membe
 import { type Membership, type NodeFile, readMembership, readNode } from "@debvisor/shared/node-files";
 import { joinMachine } from "../../../services/discovery/joining/join-machine.ts";
 import { openMachine } from "../../../services/discovery/joining/machine.ts";
+import { renewOwnIfDue } from "../../../services/discovery/joining/own-certificate.ts";
 import type { NodeMessage } from "./messages.ts";
 import { type NodeServices, servicesHere, servicesInProcesses } from "./node-services.ts";
 import { preseedFile } from "./node-setup.ts";
@@ -95,6 +97,7 @@ class LabNodeProcess {
     const member = memberFromFiles(this.#dir, this.#node, membership, this.#nats, this.#log, () => this.#reportState());
     this.#member = member;
     if (!member) return;
+    await renewOwnIfDue(this.#dir, systemClock, this.#log);
     this.#following = followFiles(this.#dir, member, this.#log);
     const alone = member.settings.routes.length <= 1;
     const up = startMember(member).then(() => {

@@ -12,8 +12,8 @@ import type { Machine } from "./machine.ts";
 const REFRESH_MS = 500;
 
 /**
- * Announces the machine and calls back with places to dial. Without a `secret` that is every DebVisor instance that says it belongs to
- * a cluster: another one that waits could not let it in.
+ * Announces the machine and calls back with places of servers to dial. Without a `secret` that is every one that says it belongs to a
+ * cluster: another one that waits could not let it in.
  */
 export async function announceWaiting(
   machine: Machine,
@@ -44,7 +44,8 @@ export async function announceWaiting(
       host: machine.name,
     },
   });
-  const mayAnswer = ({ verified, txt }: Candidate) => (key ? verified : txt.st === "ready");
+  // Workers let nobody in and have no vote. One that is said to be one and is a server says so itself the next time.
+  const mayAnswer = ({ verified, txt }: Candidate) => txt.role !== "worker" && (key ? verified : txt.st === "ready");
   const browse = mdns.browse(
     ({ kind, candidate }) => {
       if (kind === "gone" || candidate.instance === machine.id || !mayAnswer(candidate)) return;

@@ -4,14 +4,22 @@
 /** Part of its life after which a certificate is due. */
 const DUE_AT = 2 / 3;
 
+/** A clock that shows an earlier time is wrong: nothing was issued before. */
+export const EARLIEST_NOW_MS = Date.UTC(2026, 0, 1);
+
 /** Validity of a certificate. */
 export interface Validity {
   readonly notBefore: Date;
   readonly notAfter: Date;
 }
 
-/** Whether two thirds of the life are over. `now` in milliseconds since 1970. */
+/**
+ * Whether two thirds of the life are over, or it lies in the future, because the clock by which it was issued was ahead. Never by a clock
+ * that is certainly wrong: what is issued by it helps nobody. `now` in milliseconds since 1970.
+ */
 export function isDue({ notBefore, notAfter }: Validity, now: number): boolean {
+  if (now < EARLIEST_NOW_MS) return false;
+  if (now < notBefore.getTime()) return true;
   const life = notAfter.getTime() - notBefore.getTime();
   return now >= notBefore.getTime() + life * DUE_AT;
 }

@@ -10,7 +10,6 @@ import {
   decideAdmission,
   joined,
   openCode,
-  overdue,
   servingMembers,
 } from "./membership.ts";
 
@@ -136,12 +135,6 @@ test("a member keeps the role that it was admitted with", () => {
 test("who comes up is marked once", () => {
   expect(joined(member(ID.b, { state: "admitted", generation: 1 }))).toMatchObject({ state: "active", generation: 2 });
   expect(joined(member(ID.b))).toBeUndefined();
-});
-
-test("only who never came up in time is overdue", () => {
-  const long = at(NOW - ADMITTED_FOR_MS - 1);
-  const members = [member(ID.a, { admittedAt: long }), member(ID.b, { state: "admitted", admittedAt: long })];
-  expect(overdue([...members, member(ID.c, { state: "admitted" })], NOW).map(({ id }) => id)).toEqual([ID.b]);
 });
 
 test("a code is open until its time, its tries or its use end it", () => {

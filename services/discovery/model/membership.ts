@@ -121,13 +121,6 @@ export function joined(member: Member): Member | undefined {
   return { ...member, state: "active", generation: member.generation + 1 };
 }
 
-/** Members that were let in and never came up: their place is given away. `now` in milliseconds since 1970. */
-export function overdue(members: Iterable<Member>, now: number): Member[] {
-  return [...members].filter(
-    ({ state, admittedAt }) => state === "admitted" && now - Date.parse(admittedAt) > ADMITTED_FOR_MS,
-  );
-}
-
 /** The code if it is open now. */
 export function openCode(entry: CodeEntry | undefined, now: number): CodeEntry | undefined {
   return entry && entry.triesLeft > 0 && now < Date.parse(entry.until) ? entry : undefined;

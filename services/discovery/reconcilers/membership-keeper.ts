@@ -25,7 +25,8 @@ import { z } from "zod";
 import { certificateAddresses, writeTls } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";
-import { CLUSTER_KEY, joined, overdue, servingMembers } from "../model/membership.ts";
+import { redated } from "../model/founding-date.ts";
+import { ADMITTED_FOR_MS, CLUSTER_KEY, joined, servingMembers } from "../model/membership.ts";
 import type { MembershipStore } from "./membership-store.ts";
 
 const LOOK_MS = 500;
@@ -105,6 +106,8 @@ export function startKeeper(deps: KeeperDeps): Closable {
 class Keeper {
   readonly #deps: KeeperDeps;
   #written = "";
+  /** Since when each has been seen to be on its way, by the monotonic clock: the wall clocks of two servers may differ by years. */
+  readonly #admittedSince = new Map<string, number>();
 
   constructor(deps: KeeperDeps) {
     this.#deps = deps;
@@ -121,6 +124,7 @@ class Keeper {
     for (const member of store.members().values()) if (member.state === "admitted") await this.#markJoined(member);
     await this.#giveAwayPlaces();
     await this.#endTurn();
+    await this.#dateFounding();
     await this.#writeMembership();
     await this.#renew();
   }
@@ -149,11 +153,14 @@ class Keeper {
 
   async #giveAwayPlaces(): Promise<void> {
     const { store, clock, log } = this.#deps;
-    for (const { id, name } of overdue(store.members().values(), clock.now())) {
-      const gone = await store.forget(
-        id,
-        (entry) => entry.kind === "member" && overdue([entry], clock.now()).length > 0,
-      );
+    const now = clock.monotonic();
+    const admitted = new Map([...store.members()].filter(([, { state }]) => state === "admitted"));
+    for (const id of this.#admittedSince.keys()) if (!admitted.has(id)) this.#admittedSince.delete(id);
+    for (const [id, { name }] of admitted) {
+      const since = this.#admittedSince.get(id) ?? now;
+      this.#admittedSince.set(id, since);
+      if (now - since <= ADMITTED_FOR_MS) continue;
+      const gone = await store.forget(id, (entry) => entry.kind === "member" && entry.state === "admitted");
       if (gone) log.warn({ node: id, name }, "membership: a machine that was let in never came up; it is forgotten");
     }
   }
@@ -167,6 +174,16 @@ class Keeper {
     await store.change<ClusterEntry>(CLUSTER_KEY, (entry) =>
       entry && over(entry) ? { ...entry, joining: null } : undefined,
     );
+  }
+
+  /** The founder's business alone: by its clock the founding was dated. */
+  async #dateFounding(): Promise<void> {
+    const { store, node, clock, unattendedMs, log } = this.#deps;
+    const date = (entry: ClusterEntry) =>
+      entry.foundedBy === node ? redated(entry, clock.now(), unattendedMs) : undefined;
+    if (!date(store.cluster())) return;
+    await store.change<ClusterEntry>(CLUSTER_KEY, (entry) => entry && date(entry));
+    log.warn("membership: the clock was wrong when the cluster was founded; the founding is dated anew");
   }
 
   async #writeMembership(): Promise<void> {

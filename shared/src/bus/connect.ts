@@ -52,6 +52,10 @@ const ALL_STATS = "$SRV.STATS";
 /** Longest time for which a request waits for a connection that is being made anew. */
 const RECONNECT_PATIENCE_MS = 3_000;
 
+/** What OpenSSL says of a certificate that is not valid now. */
+const DATE_FAULTS = ["CERT_NOT_YET_VALID", "CERT_HAS_EXPIRED"];
+const CLOCK_HINT = "the certificate of the bus is not valid by this machine's clock; is the clock right?";
+
 /** A `Bus`, with the bare connection for the few jobs in `shared` that need it. */
 export type ConnectedBus = Bus & { readonly connection: NatsConnection };
 
@@ -66,6 +70,7 @@ export async function connectBus(options: ConnectOptions): Promise<ConnectedBus>
 
 async function dial(options: ConnectOptions): Promise<NatsConnection> {
   const deadline = systemClock.monotonic() + (options.patienceMs ?? 10_000);
+  let told = false;
   for (;;) {
     try {
       return await connect({
@@ -86,6 +91,10 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
         noAsyncTraces: true,
       });
     } catch (error) {
+      if (!told && isAboutTime(error)) {
+        options.log.warn(CLOCK_HINT);
+        told = true;
+      }
       if (systemClock.monotonic() >= deadline)
         throw new DvError("BUS_UNAVAILABLE", `The bus does not answer at ${options.servers.join(", ")}.`, {
           cause: error,
@@ -93,6 +102,14 @@ async function dial(options: ConnectOptions): Promise<NatsConnection> {
       await systemClock.sleep(50);
     }
   }
+}
+
+/** Whether a certificate was refused for its dates. */
+function isAboutTime(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (DATE_FAULTS.includes(String((cause as NodeJS.ErrnoException).code))) return true;
+  }
+  return false;
 }
 
 class NatsBus implements ConnectedBus {

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which certificate a server has on disk, and which one it shows. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { connect } from "node:tls";
+import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { certificateFacts } from "../pki/certificate.ts";
 import type { NatsServerTls } from "./config.ts";
 
 const ANSWER_LIMIT_MS = 1_000;
+const LOOK_MS = 100;
 
 /** SHA-256 fingerprint of the certificate on disk. @throws DATA_FOLDER_CORRUPT when a file is missing or the key is another's */
 export function certificateOnDisk(tls: NatsServerTls): string {
@@ -20,6 +24,26 @@ export function certificateOnDisk(tls: NatsServerTls): string {
   }
   if (!fits) throw new DvError("DATA_FOLDER_CORRUPT", `The key in ${tls.key} is not that of ${tls.certificate}.`);
   return certificate.fingerprint256;
+}
+
+/**
+ * Resolves once the certificate on disk is valid by this machine's clock, or when patience has run out. Discovery renews one that has
+ * run out while the machine was off; this process cannot, because the authority's key is out of its sight.
+ */
+export async function untilValid(file: string, patienceMs: number, log: Logger): Promise<void> {
+  const deadline = systemClock.monotonic() + patienceMs;
+  let said = false;
+  while (existsSync(file) && !isValid(file) && systemClock.monotonic() < deadline) {
+    if (!said) log.warn("the certificate is not valid by this machine's clock; waiting for another one");
+    said = true;
+    await systemClock.sleep(LOOK_MS);
+  }
+}
+
+function isValid(file: string): boolean {
+  const { notBefore, notAfter } = certificateFacts(readFileSync(file, "utf8"));
+  const now = systemClock.now();
+  return notBefore.getTime() <= now && now < notAfter.getTime();
 }
 
 /** Fingerprint of the certificate that clients get; undefined when they get none, or one that they would not believe. */

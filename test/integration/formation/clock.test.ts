@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Wrong clocks (RULES.md 6). Machines that think at their first boot that it is 1970, or years later than it is, become members, get
+ * certificates with the cluster's dates, and work once their clocks are set right; a server renews a certificate with wrong dates.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { nodePaths, readNode, ServerSecrets } from "@debvisor/shared/node-files";
+import { createRequest, signCertificate } from "@debvisor/shared/pki/authority";
+import { certificateFacts } from "@debvisor/shared/pki/certificate";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Formation, startFormation } from "../../support/formation.ts";
+import { lanLacks } from "../../support/lan-namespaces.ts";
+import type { Machine } from "../../support/node-machine.ts";
+import { untilMember } from "../../support/node-machines.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { WrongClock, wrongClocksLack } from "../../support/wrong-clock.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const YEAR_MS = 365 * DAY_MS;
+const PATIENCE_MS = 20_000;
+const lacking = [...lanLacks(), ...wrongClocksLack()];
+
+function validity(machine: Machine) {
+  const { notBefore, notAfter } = certificateFacts(readFileSync(nodePaths(machine.nodeDir).tls.certificate, "utf8"));
+  return { fromMs: notBefore.getTime() - Date.now(), untilMs: notAfter.getTime() - Date.now() };
+}
+
+function expectRightCertificate(machine: Machine): void {
+  const { fromMs, untilMs } = validity(machine);
+  expect(fromMs).toBeGreaterThan(-DAY_MS - HOUR_MS);
+  expect(fromMs).toBeLessThan(-DAY_MS + HOUR_MS);
+  expect(untilMs).toBeGreaterThan(7 * DAY_MS - HOUR_MS);
+  expect(untilMs).toBeLessThan(7 * DAY_MS + HOUR_MS);
+}
+
+/** Replaces the certificate of a server that is off by the one that it would have got at that time. */
+async function dateCertificate(machine: Machine, now: Date): Promise<void> {
+  const { secrets, tls } = nodePaths(machine.nodeDir);
+  const { authority, cluster } = ServerSecrets.parse(JSON.parse(readFileSync(secrets, "utf8")));
+  const { requestPem, keyPem } = await createRequest();
+  const leaf = { cluster, nodeId: readNode(machine.nodeDir).id, addresses: [machine.address(), "127.0.0.1"], now };
+  writeFileSync(tls.certificate, await signCertificate(authority, requestPem, leaf));
+  writeFileSync(tls.key, keyPem);
+}
+
+describe.skipIf(lacking.length > 0)(`wrong clocks (lacking here: ${lacking.join(", ") || "nothing"})`, () => {
+  const clocks = {
+    // As a board without a battery has it.
+    past: new WrongClock(new Date(60_000)),
+    ahead: new WrongClock(new Date(Date.now() + 10 * YEAR_MS)),
+  };
+  let formation: Formation;
+  let founder: Machine;
+  beforeAll(async () => {
+    formation = await startFormation({ hosts: 3, preseed: () => ["founder: m1"] });
+  });
+  afterAll(async () => {
+    await formation[Symbol.asyncDispose]();
+    for (const clock of Object.values(clocks)) clock[Symbol.dispose]();
+  });
+
+  test("a server whose certificate is long over, as one dated in 1970 or one that was off for weeks, comes back with a new one", {
+    timeout: 60_000,
+  }, async () => {
+    founder = await formation.add(0);
+    await formation.untilWritable([founder], PATIENCE_MS);
+    await founder.powerOff();
+    await dateCertificate(founder, new Date(60_000));
+
+    await formation.powerOn(founder);
+    await formation.untilWritable([founder], PATIENCE_MS);
+
+    expectRightCertificate(founder);
+  });
+
+  test("workers in 1970 and years ahead are let in, and are alive once their clocks are right", {
+    timeout: 60_000,
+  }, async () => {
+    const workers = await Promise.all([
+      formation.add(1, ["role: worker"], clocks.past.env),
+      formation.add(2, ["role: worker"], clocks.ahead.env),
+    ]);
+    await Promise.all(workers.map((worker) => untilMember(worker, PATIENCE_MS)));
+    const [past, ahead] = workers;
+
+    expect(past.log.join("\n")).toContain('"time":"1970-01-01T');
+    expect(ahead.log.join("\n")).toContain(`"time":"${new Date(Date.now() + 10 * YEAR_MS).getUTCFullYear()}-`);
+    for (const worker of workers) expectRightCertificate(worker);
+
+    for (const worker of workers) {
+      await waitFor(
+        () => worker.log.some((line) => line.includes("clock")),
+        PATIENCE_MS,
+        () => `${worker.name} does not say that its clock is wrong\n${worker.tail()}`,
+      );
+    }
+    expect(await formation.key.members(founder)).toEqual(["m1"]);
+    clocks.past.setRight();
+    clocks.ahead.setRight();
+    await formation.untilMembers(founder, ["m1", "m2", "m3"], PATIENCE_MS);
+  });
+});
