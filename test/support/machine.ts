@@ -4,7 +4,7 @@
  * own. What is typed at it goes through the real commands.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
@@ -32,6 +32,8 @@ export class Machine implements AsyncDisposable {
   readonly #folder: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #running = new Map<string, ChildProcess>();
+  /** With what its programs see another /etc than this machine's; needs root. */
+  #seen: readonly string[] = [];
   /** What the units have logged. */
   log = "";
 
@@ -60,10 +62,23 @@ export class Machine implements AsyncDisposable {
     return new Machine(name, mkdtempSync(path.join(tmpdir(), "dv-machine-")), ports, nats.path);
   }
 
+  /** The same node on another machine, which has its own /etc/machine-id: what a copy of the disk is. Stop the original first. */
+  async clone(machineId: string): Promise<Machine> {
+    const clone = await Machine.create(this.name);
+    cpSync(this.dir, clone.dir, { recursive: true, preserveTimestamps: true });
+    const etc = path.join(clone.#folder, "machine-etc");
+    cpSync("/etc", etc, { recursive: true, verbatimSymlinks: true });
+    writeFileSync(path.join(etc, "machine-id"), `${machineId}\n`);
+    const script = 'mount --bind "$1" /etc && shift && exec "$@"';
+    clone.#seen = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", etc];
+    return clone;
+  }
+
   /** Types a command. Folders, name, address and ports are given where the command takes them. */
   async type(program: string, args: readonly string[], stdin: string | Promise<string> = ""): Promise<Typed> {
     const bin = path.join(ROOT, `apps/cli/bin/${program}.cjs`);
-    const child = spawn(NODE, [bin, ...args], { cwd: this.#folder, env: { ...process.env, ...this.#env } });
+    const [command = NODE, ...words] = [...this.#seen, NODE, bin, ...args];
+    const child = spawn(command, words, { cwd: this.#folder, env: { ...process.env, ...this.#env } });
     void Promise.resolve(stdin).then((text) => child.stdin.end(text));
     let stdout = "";
     let stderr = "";
@@ -86,7 +101,9 @@ export class Machine implements AsyncDisposable {
   start(...units: string[]): void {
     for (const unit of units) {
       const program = unit === "bus" ? "deploy/bus/main.ts" : `services/${unit}/main.ts`;
-      const child = spawn(NODE, [path.join(ROOT, program), "--node-dir", this.dir], {
+      const argv = [...this.#seen, NODE, path.join(ROOT, program), "--node-dir", this.dir];
+      const [command = NODE, ...words] = argv;
+      const child = spawn(command, words, {
         env: { ...process.env, ...this.#env },
         stdio: ["ignore", "pipe", "pipe"],
       });
