@@ -367,6 +367,12 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "The two machines have no version of the join protocol in common.",
     remedy: "Install the same release on both; the message names the versions of each.",
   },
+  JOIN_WORDS_DIFFER: {
+    kind: "operation-failed",
+    summary: "The words that were typed are not those of the machine that waits; its attempt is over.",
+    remedy:
+      "Start `debvisor-join --words` again and compare anew. Where the two screens show different words, somebody sits in between: do not approve.",
+  },
   JOIN_MODE_REFUSED: {
     kind: "precondition-failed",
     summary: "The other machine does not let anyone in by this kind of proof now; no weaker one is tried instead.",

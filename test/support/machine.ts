@@ -9,10 +9,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { freePorts } from "./bus-server.ts";
+import { waitFor } from "./wait-for.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 const NODE = path.join(ROOT, "node_modules/.bin/debvisor-node");
 const STOP_MS = 8_000;
+const FOUNDING_MS = 20_000;
 
 /** What a finished command left. */
 export interface Typed {
@@ -76,16 +78,24 @@ export class Machine implements AsyncDisposable {
 
   /** Types a command. Folders, name, address and ports are given where the command takes them. */
   async type(program: string, args: readonly string[], stdin: string | Promise<string> = ""): Promise<Typed> {
+    const typed = this.begin(program, args);
+    void Promise.resolve(stdin).then((text) => typed.answer(text));
+    return await typed.done;
+  }
+
+  /** Types a command that asks: what it has said so far, and how to answer. Nothing can be answered twice. */
+  begin(program: string, args: readonly string[]) {
     const bin = path.join(ROOT, `apps/cli/bin/${program}.cjs`);
     const [command = NODE, ...words] = [...this.#seen, NODE, bin, ...args];
     const child = spawn(command, words, { cwd: this.#folder, env: { ...process.env, ...this.#env } });
-    void Promise.resolve(stdin).then((text) => child.stdin.end(text));
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
-    return { code, stdout, stderr };
+    // A command that ends without reading is no failure of the pipe.
+    child.stdin.on("error", () => undefined);
+    const done = new Promise<Typed>((resolve) => child.once("close", (code) => resolve({ code, stdout, stderr })));
+    return { said: () => stderr, answer: (text: string) => void child.stdin.end(text), done };
   }
 
   dvctl(...args: string[]): Promise<Typed> {
@@ -111,6 +121,22 @@ export class Machine implements AsyncDisposable {
         stream.setEncoding("utf8").on("data", (text: string) => (this.log += text));
       child.once("close", (code, signal) => (this.log += `${unit} ended (${code ?? signal})\n`));
       this.#running.set(unit, child);
+    }
+  }
+
+  /** Founds cluster `lab1` by hand on this machine, and starts its units. Resolves when they answer. */
+  async foundAlone(): Promise<void> {
+    const founded = await this.dvctl("cluster", "init", "--single", "--id", "lab1", "--etc", this.etc, ...this.flags);
+    if (founded.code !== 0) throw new Error(founded.stderr);
+    this.start("bus", "discovery", "gateway", "node-agent");
+    for (const noun of ["cluster", "maintenance"]) {
+      let said = "";
+      const answers = async () => {
+        const { code, stderr } = await this.dvctl(noun, "status");
+        said = stderr;
+        return code === 0;
+      };
+      await waitFor(answers, FOUNDING_MS, () => `${noun} status: ${said}; ${this.log.slice(-4_000)}`);
     }
   }
 

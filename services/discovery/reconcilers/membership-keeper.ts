@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
-import { type ClusterEntry, Member } from "@debvisor/proto-events/membership";
+import { type ClusterEntry, Member, type MembershipEntry } from "@debvisor/proto-events/membership";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { type Clock, timestamp } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
@@ -26,6 +26,7 @@ import { certificateAddresses, writeTls } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";
 import { CLUSTER_KEY, joined, overdue, servingMembers } from "../model/membership.ts";
+import { openWaiting, waitingKey } from "../model/words.ts";
 import type { MembershipStore } from "./membership-store.ts";
 
 const LOOK_MS = 500;
@@ -120,6 +121,7 @@ class Keeper {
     const { store } = this.#deps;
     for (const member of store.members().values()) if (member.state === "admitted") await this.#markJoined(member);
     await this.#giveAwayPlaces();
+    await this.#endWaiting();
     await this.#endTurn();
     await this.#writeMembership();
     await this.#renew();
@@ -155,6 +157,15 @@ class Keeper {
         (entry) => entry.kind === "member" && overdue([entry], clock.now()).length > 0,
       );
       if (gone) log.warn({ node: id, name }, "membership: a machine that was let in never came up; it is forgotten");
+    }
+  }
+
+  /** A server that was killed leaves entries of machines that waited at its join port. */
+  async #endWaiting(): Promise<void> {
+    const { store, clock } = this.#deps;
+    for (const entry of store.entries()) {
+      const isOver = (now: MembershipEntry) => now.kind === "waiting" && openWaiting([now], clock.now()).length === 0;
+      if (entry.kind === "waiting" && isOver(entry)) await store.forget(waitingKey(entry.node), isOver);
     }
   }
 

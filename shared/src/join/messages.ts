@@ -42,12 +42,13 @@ const RefreshRequest = z.strictObject({ kind: z.literal("refresh"), tlsRequest: 
 
 /**
  * What may be asked on a proven channel. `vote`: a message of the choice of a founder, of the model's own schema. `formation`: to which
- * formation of the cluster the other side belongs.
+ * formation of the cluster the other side belongs. `standing`: whether a session by words has been approved.
  */
 export const JoinMessage = z.discriminatedUnion("kind", [
   JoinRequest,
   RefreshRequest,
   z.strictObject({ kind: z.literal("formation") }),
+  z.strictObject({ kind: z.literal("standing") }),
   z.strictObject({ kind: z.literal("vote"), message: z.unknown() }),
 ]);
 export type JoinMessage = z.output<typeof JoinMessage>;
