@@ -4,12 +4,13 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, it } from "vitest";
-import { bindHere, openNode } from "./machine-binding.ts";
+import { openNode, rebind, rebindTold, untoldRebind } from "./machine-binding.ts";
 import { createIdentity, json, nodePaths, readNode, writePrivateFile } from "./node-files.ts";
 
 const ID = "0123456789abcdef0123456789abcdef";
 const OTHER_ID = "fedcba9876543210fedcba9876543210";
 const UUID = "4C4C4544-0042-3510-8054-B7C04F4E4E32";
+const NOW = "2026-11-28T12:00:00.000Z";
 const OTHER_UUID = "4C4C4544-0042-3510-8054-B7C04F4E4E33";
 
 const folder = mkdtempSync(join(tmpdir(), "dv-binding-"));
@@ -79,7 +80,14 @@ it("is used on the other machine once it is bound to that, and on the first one 
   machineIs(ID, UUID);
   openNode(dir);
   machineIs(OTHER_ID, OTHER_UUID);
-  expect(bindHere(dir, readNode(dir))).toHaveLength(2);
+  expect(untoldRebind(dir)).toBeUndefined();
+  expect(rebind(dir, readNode(dir), NOW)).toHaveLength(2);
+  expect(refusal()).toBeUndefined();
+  expect(untoldRebind(dir)).toBe(NOW);
+  rebindTold(dir, "2026-11-28T11:00:00.000Z");
+  expect(untoldRebind(dir)).toBe(NOW);
+  rebindTold(dir, NOW);
+  expect(untoldRebind(dir)).toBeUndefined();
   expect(refusal()).toBeUndefined();
   machineIs(ID, UUID);
 

@@ -6,15 +6,29 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Timestamp } from "@debvisor/proto-events/primitives";
 import { z } from "zod";
 import { DvError } from "./errors.ts";
-import { json, type NodeFile, nodePaths, readJsonFileIfPresent, readNode, writePrivateFile } from "./node-files.ts";
+import {
+  json,
+  type NodeFile,
+  nodePaths,
+  readJsonFile,
+  readJsonFileIfPresent,
+  readNode,
+  writePrivateFile,
+} from "./node-files.ts";
 
 const Hash = z.string().regex(/^[0-9a-f]{64}$/);
 /** File `binding.json`. What could not be read when it was written is absent, and is not compared. */
-const Binding = z.strictObject({ version: z.literal(1), machineId: Hash.optional(), hardware: Hash.optional() });
-type Binding = z.output<typeof Binding>;
-type Mark = Exclude<keyof Binding, "version">;
+const Binding = z.strictObject({
+  version: z.literal(1),
+  machineId: Hash.optional(),
+  hardware: Hash.optional(),
+  /** When somebody bound it anew by hand; gone once the cluster has been told. */
+  reboundAt: Timestamp.optional(),
+});
+type Mark = "machineId" | "hardware";
 
 /** By what a machine is recognised. The hardware's UUID is readable by root, and by services where tmpfiles.d lets them. */
 const MARKS: Readonly<Record<Mark, { readonly file: string; readonly form: RegExp; readonly name: string }>> = {
@@ -43,7 +57,7 @@ export function openNode(dir: string): NodeFile {
 export function requireBound(dir: string, node: Bound): void {
   const bound = readJsonFileIfPresent(nodePaths(dir).binding, Binding);
   if (!bound) {
-    bindHere(dir, node);
+    bindHere(dir, node, {});
     return;
   }
   const here = marksHere(node);
@@ -57,12 +71,30 @@ export function requireBound(dir: string, node: Bound): void {
   );
 }
 
-/** Binds the key to this machine, whatever it was bound to. Names what it is recognised by from now on; without any, nothing is written. */
-export function bindHere(dir: string, node: Bound): string[] {
+/**
+ * Binds the key to this machine, whatever it was bound to; the cluster is told at the next start. Names what the machine is recognised by
+ * from now on; without any of that, nothing is written.
+ */
+export function rebind(dir: string, node: Bound, at: Timestamp): string[] {
+  return bindHere(dir, node, { reboundAt: at });
+}
+
+/** When the key was bound anew, as long as the cluster has not been told. @throws DATA_FOLDER_CORRUPT */
+export function untoldRebind(dir: string): Timestamp | undefined {
+  return readJsonFileIfPresent(nodePaths(dir).binding, Binding)?.reboundAt;
+}
+
+/** The cluster has been told of it. @throws DATA_FOLDER_CORRUPT */
+export function rebindTold(dir: string, at: Timestamp): void {
+  const { reboundAt, ...bound } = readJsonFile(nodePaths(dir).binding, Binding);
+  if (reboundAt === at) writePrivateFile(nodePaths(dir).binding, json(bound));
+}
+
+function bindHere(dir: string, node: Bound, more: { readonly reboundAt?: Timestamp }): string[] {
   const here = marksHere(node);
   const known = ALL_MARKS.filter((mark) => here[mark] !== undefined);
   // First boot may not have come to the machine's id yet: the next start binds then.
-  if (known.length > 0) writePrivateFile(nodePaths(dir).binding, json({ version: 1, ...here }));
+  if (known.length > 0) writePrivateFile(nodePaths(dir).binding, json({ version: 1, ...here, ...more }));
   return namesOf(known);
 }
 

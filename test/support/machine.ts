@@ -67,7 +67,11 @@ export class Machine implements AsyncDisposable {
   /** The same node on another machine, which has its own /etc/machine-id: what a copy of the disk is. Stop the original first. */
   async clone(machineId: string): Promise<Machine> {
     const clone = await Machine.create(this.name);
-    cpSync(this.dir, clone.dir, { recursive: true, preserveTimestamps: true });
+    for (const [from, to] of [
+      [this.dir, clone.dir],
+      [this.etc, clone.etc],
+    ] as const)
+      cpSync(from, to, { recursive: true, preserveTimestamps: true });
     const etc = path.join(clone.#folder, "machine-etc");
     cpSync("/etc", etc, { recursive: true, verbatimSymlinks: true });
     writeFileSync(path.join(etc, "machine-id"), `${machineId}\n`);

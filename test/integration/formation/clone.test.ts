@@ -58,8 +58,13 @@ describe.skipIf(lacking.length > 0)(`a copy (lacking here: ${lacking.join(", ") 
     rmSync(nodePaths(waiting.dir).membership);
     const join = await waiting.type("debvisor-join", ["--code", "0123456789", ...waiting.flags]);
     const rebound = await copy.dvctl("nodes", "rebind", id, "--confirm", "--node-dir", copy.dir);
-    copy.start("bus");
-    await untilLogged(copy, /the bus is up/);
+    copy.start("bus", "discovery", "gateway", "node-agent");
+    const events = () => copy.dvctl("events", "follow", "--since", "1h", "--until-caught-up", "--json");
+    await waitFor(
+      async () => (await events()).stdout.includes("node-agent.key.moved"),
+      PATIENCE_MS,
+      () => `no event; it logged ${copy.log.slice(-3_000)}`,
+    );
 
     expect(join).toMatchObject({ code: 5 });
     expect(join.stderr).toContain("KEY_BOUND_ELSEWHERE");

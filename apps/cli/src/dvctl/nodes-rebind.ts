@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `dvctl nodes rebind ID`: binds the node's key to the machine it is typed on, after hardware or system were replaced. */
 import { NodeId } from "@debvisor/proto-events/primitives";
+import { systemClock, timestamp } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
-import { bindHere } from "@debvisor/shared/machine-binding";
+import { rebind } from "@debvisor/shared/machine-binding";
 import { readNode } from "@debvisor/shared/node-files";
 import { z } from "zod";
 import { type Call, type CommandSpec, EXIT } from "../command.ts";
@@ -14,7 +15,8 @@ const Input = z.strictObject({
   nodeDir: nodeDirFlag,
 });
 
-const CHANGES = "Writes by what this machine is recognised: its machine id and its hardware's UUID.";
+const CHANGES =
+  "Writes by what this machine is recognised: its machine id and its hardware's UUID. At its next start the node tells the cluster (event node-agent.key.moved).";
 
 export const nodesRebind: CommandSpec = {
   noun: "nodes",
@@ -50,11 +52,11 @@ export const nodesRebind: CommandSpec = {
       undo: "Run it on the other machine again.",
     };
     const stop = await confirm(plan, call);
-    return stop ?? (await asOwner(() => rebind(call)));
+    return stop ?? (await asOwner(() => rebindHere(call)));
   },
 };
 
-function rebind(call: Call): number {
+function rebindHere(call: Call): number {
   const input = Input.parse(call.input);
   const dir = folderOf(input.nodeDir, call);
   const node = readNode(dir);
@@ -63,7 +65,7 @@ function rebind(call: Call): number {
       "INVALID_ARGUMENT",
       `This is node ${node.id} (${node.name}), not ${input.id}; nothing was written.`,
     );
-  const by = bindHere(dir, node);
+  const by = rebind(dir, node, timestamp(systemClock));
   if (by.length === 0)
     throw new DvError("UNAVAILABLE", "This machine has neither a machine id nor a hardware UUID that can be read.");
   giveToOwner(dir);
