@@ -14,9 +14,9 @@ const Port = z.number().int().min(1).max(65_535);
 export const MemberState = z.enum(["admitted", "active", "removed"]).describe("Where the machine stands.");
 export type MemberState = z.output<typeof MemberState>;
 
-/** Where a server's parts listen. */
+/** Where a server's parts listen; `host` is an address that the other machines reach. */
 export const ServerEndpoints = z.object({
-  host: z.string(),
+  host: z.string().min(2).max(64),
   client: Port,
   cluster: Port,
   join: Port,

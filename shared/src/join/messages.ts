@@ -3,6 +3,7 @@
  * What machines tell each other on the join port, once each has proved itself (handshake.ts). Everything is checked by these schemas
  * before it is looked at; what a newer version adds is refused, because a version is agreed upon in the handshake.
  */
+import { ServerEndpoints } from "@debvisor/proto-events/membership";
 import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
 import { z } from "zod";
 import { Membership, ServerSecrets } from "../node-files.ts";
@@ -10,15 +11,11 @@ import { Membership, ServerSecrets } from "../node-files.ts";
 const Port = z.number().int().min(1).max(65_535);
 const Pem = z.string().min(1).max(16_384);
 
-/** Where a server's parts listen; `host` is an address that the other machines reach. */
+/** Where a server's parts listen, with what stays on the machine. */
 export const Endpoints = z.strictObject({
-  host: z.string().min(2).max(64),
-  client: Port,
-  cluster: Port,
+  ...ServerEndpoints.shape,
   monitor: Port,
   helper: z.tuple([Port, Port, Port]),
-  join: Port,
-  gateway: Port,
 });
 export type Endpoints = z.output<typeof Endpoints>;
 

@@ -7,8 +7,7 @@ import { rebind } from "@debvisor/shared/machine-binding";
 import { readNode } from "@debvisor/shared/node-files";
 import { z } from "zod";
 import { type Call, type CommandSpec, EXIT } from "../command.ts";
-import { confirm } from "../confirm.ts";
-import { asOwner, folderOf, giveToOwner, MACHINE_PRIVILEGE, nodeDirFlag } from "../machine-flags.ts";
+import { agreed, folderOf, giveToOwner, MACHINE_PRIVILEGE, nodeDirFlag } from "../machine-flags.ts";
 
 const Input = z.strictObject({
   id: NodeId.describe("Node id of this machine, so that no other one is hit."),
@@ -41,19 +40,10 @@ export const nodesRebind: CommandSpec = {
     undo: "Moving the disk back and running it again there.",
     recovery: "Run it again; the file is written whole or not at all.",
   },
-  run: async (call) => {
-    const plan = {
-      title: "dvctl nodes rebind",
-      effect: "destroy" as const,
-      targets: [String(call.given["id"])],
-      perNode: false,
-      input: call.given,
-      changes: CHANGES,
-      undo: "Run it on the other machine again.",
-    };
-    const stop = await confirm(plan, call);
-    return stop ?? (await asOwner(() => rebindHere(call)));
-  },
+  run: (call) =>
+    agreed(call, { title: "dvctl nodes rebind", changes: CHANGES, undo: "Run it on the other machine again." }, () =>
+      rebindHere(call),
+    ),
 };
 
 function rebindHere(call: Call): number {
