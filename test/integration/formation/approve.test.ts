@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Machines that are let in by comparing words, with what people type: `debvisor-join --words` at one, `dvctl nodes approve` at the other. */
-import { readMembership, readNode } from "@debvisor/shared/node-files";
+import { existsSync } from "node:fs";
+import { nodePaths, readMembership, readNode } from "@debvisor/shared/node-files";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Machine } from "../../support/machine.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -21,9 +22,9 @@ afterAll(async () => {
 });
 
 /** Begins to join; resolves when the words are on the machine's screen. */
-async function showWords(port = first.joinPort, ...more: string[]) {
+async function showWords(port = first.joinPort, machine = other, ...more: string[]) {
   const where = ["--address", `127.0.0.1:${port}`, "--interface", "127.0.0.1"];
-  const joining = other.begin("debvisor-join", ["--words", ...where, ...other.flags, ...more]);
+  const joining = machine.begin("debvisor-join", ["--words", ...where, ...machine.flags, ...more]);
   const shown = () => /^.*words: ([a-z ]+)$/m.exec(joining.said())?.[1];
   await waitFor(
     () => shown() !== undefined,
@@ -115,4 +116,21 @@ it("the same words on both screens let the machine in, once", async () => {
   expect(await members()).toContainEqual(expect.objectContaining({ name: "node-2", admittedBy: "words" }));
   expect(again.code).not.toBe(0);
   expect((await pending()).filter(({ instance }) => instance === id)).toEqual([]);
+});
+
+it("a server joins too, and whoever sits at it may say yes first", async () => {
+  await using server = await Machine.create("node-3");
+  const joining = await showWords(first.joinPort, server, "--role", "server");
+  joining.answer("yes\n");
+  await waitFor(
+    () => joining.said().includes("nobody has approved this machine yet"),
+    PATIENCE_MS,
+    () => `it does not wait: ${joining.said()}`,
+  );
+  expect(readMembership(server.dir)).toBeUndefined();
+  const typed = await approve(readNode(server.dir).id, joining.words);
+
+  expect(JSON.stringify(typed)).toContain("server");
+  expect(await joining.done).toMatchObject({ code: 0 });
+  expect(existsSync(nodePaths(server.dir).secrets)).toBe(true);
 });
