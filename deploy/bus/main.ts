@@ -6,11 +6,12 @@
 import { parseArgs } from "node:util";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { createLogger } from "@debvisor/shared/log";
+import { openNode } from "@debvisor/shared/machine-binding";
 import { untilValid } from "@debvisor/shared/nats-server/certificate";
 import { followFiles } from "@debvisor/shared/nats-server/follow";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/member-from-files";
-import { nodePaths, readMembership, readNode } from "@debvisor/shared/node-files";
+import { nodePaths, readMembership } from "@debvisor/shared/node-files";
 
 const CERTIFICATE_PATIENCE_MS = 10_000;
 
@@ -22,7 +23,7 @@ try {
   const membership = readMembership(dir);
   if (!membership) throw new DvError("UNAVAILABLE", "This node does not belong to a cluster yet.");
   const { path } = await locateNatsServer({ cacheDir: `${dir}/cache`, fetch: false, log: (line) => log.info(line) });
-  const member = memberFromFiles(dir, readNode(dir), membership, path, log);
+  const member = memberFromFiles(dir, openNode(dir), membership, path, log);
   if (!member) throw new DvError("UNAVAILABLE", "This node is no server; it uses the servers of others.");
   const following = followFiles(dir, member, log);
   const stop = () => {

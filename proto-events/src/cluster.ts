@@ -4,7 +4,7 @@ import { z } from "zod";
 import { Sighting } from "./discovery.ts";
 import { durable } from "./durable.ts";
 import { contract, event, operation } from "./kit.ts";
-import { Member } from "./membership.ts";
+import { AdmittedBy, Member } from "./membership.ts";
 import { Actor, NodeId, NodeName, NodeRole, NodeState, Reason, Sha256, Timestamp } from "./primitives.ts";
 import { listQuery, page } from "./replies.ts";
 
@@ -13,6 +13,15 @@ export const MemberView = Member.omit({ kind: true, busKey: true, order: true })
   alive: NodeState.nullable().describe("Liveness by heartbeat; null when none was heard yet."),
 });
 export type MemberView = z.output<typeof MemberView>;
+
+/** A machine that waits to be let in. */
+export const PendingMachine = Sighting.extend({
+  words: z
+    .string()
+    .nullable()
+    .describe("Six words, for a machine that waits with debvisor-join --words; null for one that waits for a code."),
+});
+export type PendingMachine = z.output<typeof PendingMachine>;
 
 /** A certificate of a member. */
 export const CertificateView = z.object({
@@ -151,7 +160,7 @@ export const clusterContract = contract({
       timeoutMs: 3_000,
       permission: "cluster:pending:list",
       input: z.strictObject({}),
-      output: z.object({ items: z.array(Sighting) }),
+      output: z.object({ items: z.array(PendingMachine) }),
       errors: ["MDNS_UNAVAILABLE"],
       http: { method: "GET", path: "/v1/cluster/pending" },
       cli: {
@@ -164,8 +173,49 @@ export const clusterContract = contract({
           { heading: "ROLE", value: "role" },
           { heading: "ADDRESSES", value: "addresses", as: "list" },
           { heading: "SEEN", value: "seenAt", as: "age" },
+          { heading: "WORDS", value: "words" },
         ],
         examples: [{ command: "dvctl nodes pending", does: "Show the machines that wait to be let in." }],
+      },
+    }),
+    approveNode: operation({
+      summary: "Let in the machine that shows these six words. Type them as they stand on its own screen.",
+      scope: "core",
+      effect: "change",
+      idempotent: false,
+      timeoutMs: 5_000,
+      permission: "cluster:node:approve",
+      role: "admin",
+      input: z.strictObject({
+        node: NodeId.describe("Node id of the machine, as both screens show it."),
+        words: z
+          .string()
+          .max(200)
+          .regex(/^[^A-Za-z]*[A-Za-z]+(?:[^A-Za-z]+[A-Za-z]+){5}[^A-Za-z]*$/, "six words")
+          .describe("The six words that debvisor-join --words shows at that machine."),
+      }),
+      output: z.object({
+        node: NodeId,
+        name: NodeName,
+        role: NodeRole,
+        until: Timestamp.describe("Until when it may join in the session that was approved."),
+      }),
+      errors: ["JOIN_WORDS_DIFFER", "MEMBER_REMOVED", "NOT_FOUND"],
+      http: { method: "POST", path: "/v1/cluster/approvals" },
+      cli: {
+        noun: "nodes",
+        verb: "approve",
+        args: ["node"],
+        examples: [
+          {
+            command: 'dvctl nodes approve abcdefghijklmnop --words "ocean lamp quiet tiger maple violin"',
+            does: "Let that machine in: these words are on its screen.",
+          },
+        ],
+        preconditions:
+          "Somebody sees both screens: `dvctl nodes pending` shows the same six words as the machine. Other words mean that somebody sits in between.",
+        changes: "Lets that machine in, once, as what it says it is. Other words than its own end its attempt.",
+        undo: "`dvctl nodes remove NODE` once it has joined.",
       },
     }),
     acceptNode: operation({
@@ -215,7 +265,7 @@ export const clusterContract = contract({
     "member.admitted": event({
       summary: "A machine was let in.",
       version: 1,
-      payload: MemberFact.extend({ by: z.enum(["founding", "secret", "code"]) }),
+      payload: MemberFact.extend({ by: AdmittedBy }),
     }),
     "member.joined": event({
       summary: "A machine that was let in has come up as a member.",

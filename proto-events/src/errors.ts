@@ -129,6 +129,12 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "Another key claims the node id of a member.",
     remedy: "A cloned disk carries its key along: run `dvctl nodes reset --confirm ID` on the copy.",
   },
+  KEY_BOUND_ELSEWHERE: {
+    kind: "conflict",
+    summary: "The node's key was made on another machine than the one that wants to use it.",
+    remedy:
+      "A copy of a disk gets a new identity with `dvctl nodes reset --confirm ID`. Where hardware or system were replaced on purpose: `dvctl nodes rebind --confirm ID`. Both are typed on that machine.",
+  },
   JOIN_CLOSED: {
     kind: "permission-denied",
     summary: "The cluster no longer lets machines in by the cluster secret alone.",
@@ -360,6 +366,12 @@ export const SPECIFIC_ERROR_CODES = {
     kind: "precondition-failed",
     summary: "The two machines have no version of the join protocol in common.",
     remedy: "Install the same release on both; the message names the versions of each.",
+  },
+  JOIN_WORDS_DIFFER: {
+    kind: "operation-failed",
+    summary: "The words that were typed are not those of the machine that waits; its attempt is over.",
+    remedy:
+      "Start `debvisor-join --words` again and compare anew. Where the two screens show different words, somebody sits in between: do not approve.",
   },
   JOIN_MODE_REFUSED: {
     kind: "precondition-failed",

@@ -14,9 +14,9 @@ const Port = z.number().int().min(1).max(65_535);
 export const MemberState = z.enum(["admitted", "active", "removed"]).describe("Where the machine stands.");
 export type MemberState = z.output<typeof MemberState>;
 
-/** Where a server's parts listen. */
+/** Where a server's parts listen; `host` is an address that the other machines reach. */
 export const ServerEndpoints = z.object({
-  host: z.string(),
+  host: z.string().min(2).max(64),
   client: Port,
   cluster: Port,
   join: Port,
@@ -36,6 +36,9 @@ export const EntryOrder = z.object({
 });
 export type EntryOrder = z.output<typeof EntryOrder>;
 
+/** How a machine proved that it may join. `words`: a person compared them. */
+export const AdmittedBy = z.enum(["founding", "secret", "code", "words"]);
+
 /** One machine, as the cluster knows it. */
 export const Member = z.object({
   kind: z.literal("member"),
@@ -51,7 +54,7 @@ export const Member = z.object({
   busKey: z.string().describe("Public key of its user on the bus."),
   addresses: z.array(z.string()).describe("Addresses that it named when it joined."),
   endpoints: ServerEndpoints.nullable().describe("Where a server listens; null for a worker."),
-  admittedBy: z.enum(["founding", "secret", "code"]).describe("How it proved that it may join."),
+  admittedBy: AdmittedBy.describe("How it proved that it may join."),
   admittedAt: Timestamp,
   certificate: z
     .object({ serial: z.string(), notAfter: Timestamp })
@@ -93,6 +96,25 @@ export const CodeEntry = z.object({
 });
 export type CodeEntry = z.output<typeof CodeEntry>;
 
+/**
+ * A machine that waits until somebody has compared words, for one session of a join port. Entry `waiting.<node>` of the bucket; it goes with
+ * the session. `verdict`: null until somebody has typed words.
+ */
+export const WaitingEntry = z.object({
+  kind: z.literal("waiting"),
+  node: NodeId,
+  key: Sha256,
+  /** What the machine says of itself. */
+  name: NodeName,
+  role: NodeRole,
+  version: z.string(),
+  words: z.string(),
+  since: Timestamp,
+  until: Timestamp,
+  verdict: z.enum(["approved", "refused"]).nullable(),
+});
+export type WaitingEntry = z.output<typeof WaitingEntry>;
+
 /** What the bucket holds. Members are under their node id. */
-export const MembershipEntry = z.discriminatedUnion("kind", [Member, ClusterEntry, CodeEntry]);
+export const MembershipEntry = z.discriminatedUnion("kind", [Member, ClusterEntry, CodeEntry, WaitingEntry]);
 export type MembershipEntry = z.output<typeof MembershipEntry>;

@@ -270,6 +270,12 @@ export const nodeAgentContract = contract({
       version: 1,
       payload: z.object({ node: NodeId, name: NodeName, bootId: z.string() }),
     }),
+    "key.moved": event({
+      summary:
+        "Somebody bound the node's key to another machine, with `dvctl nodes rebind` there. If nobody meant to, it may be a copy of the disk.",
+      version: 1,
+      payload: z.object({ node: NodeId, name: NodeName, at: Timestamp }),
+    }),
     "health.changed": event({
       summary: "The verdict of a node's health checks changed.",
       version: 1,

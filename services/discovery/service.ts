@@ -16,6 +16,7 @@ import type { NodeRecord } from "./model/registry.ts";
 import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
   acceptNodeHandler,
+  approveNodeHandler,
   getClusterHandler,
   listCertificatesHandler,
   listMembersHandler,
@@ -178,6 +179,7 @@ function serveCluster(
     listCertificates: listCertificatesHandler(deps),
     listPending: listPendingHandler(deps),
     acceptNode: acceptNodeHandler(deps),
+    approveNode: approveNodeHandler(deps),
   });
 }
 

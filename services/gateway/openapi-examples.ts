@@ -29,6 +29,7 @@ export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
   "gateway.createToken": { name: "ci", role: "viewer", scopes: ["discovery:*"], expiresInDays: 30 },
   "cluster.growCluster": { servers: 3, reason: "Two more machines are there." },
   "cluster.acceptNode": { node: "mfrggzdfmztwq2lk" },
+  "cluster.approveNode": { node: "mfrggzdfmztwq2lk", words: "ocean lamp quiet tiger maple violin" },
   "discovery.registerNode": { id: "mfrggzdfmztwq2lk", name: "node-4" },
   "discovery.disableNode": { reason: "The disk is replaced." },
   "discovery.enableNode": { mode: "plan" },

@@ -86,6 +86,8 @@ export function nodePaths(dir: string) {
     dir,
     node: join(dir, "node.json"),
     identity: join(dir, "identity.pem"),
+    /** To which machine the key is bound. */
+    binding: join(dir, "binding.json"),
     membership: join(dir, "membership.json"),
     /** Servers only. */
     secrets: join(dir, "secrets", "server.json"),

@@ -19,16 +19,9 @@ import { systemClock } from "./clock.ts";
 import { loadConfig, readEnv } from "./config.ts";
 import { DvError, toDvError } from "./errors.ts";
 import { createLogger, type Logger } from "./log.ts";
+import { openNode } from "./machine-binding.ts";
 import { hasFormed } from "./nats-server/member.ts";
-import {
-  busTls,
-  type Membership,
-  type NodeFile,
-  nodePaths,
-  readCredential,
-  readMembership,
-  readNode,
-} from "./node-files.ts";
+import { busTls, type Membership, type NodeFile, nodePaths, readCredential, readMembership } from "./node-files.ts";
 import type { RunningService, ServiceContext, ServiceDefinition } from "./service.ts";
 import { startTracing, type Tracing } from "./telemetry.ts";
 import { VERSION } from "./version.ts";
@@ -58,10 +51,10 @@ export class ServiceHost {
   readonly #process: string;
   #tracing: Promise<Tracing> | undefined;
 
-  /** @throws DATA_FOLDER_CORRUPT, or UNAVAILABLE when the node has not been admitted to a cluster yet */
+  /** @throws DATA_FOLDER_CORRUPT, KEY_BOUND_ELSEWHERE, or UNAVAILABLE when the node has not been admitted to a cluster yet */
   constructor(dir: string, log: Logger, processName = "node") {
     this.#dir = dir;
-    this.#node = readNode(dir);
+    this.#node = openNode(dir);
     const membership = readMembership(dir);
     if (!membership) throw new DvError("UNAVAILABLE", `The node ${this.#node.name} does not belong to a cluster yet.`);
     this.#membership = membership;

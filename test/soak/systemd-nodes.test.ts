@@ -119,7 +119,8 @@ describe.skipIf(lacking.length > 0)(`systemd nodes (lacking here: ${lacking.join
   test("dvctl nodes reboot restarts a node, which comes back as the same member", async () => {
     const context = { version: 1, cluster: "lab", servers: ["http://127.0.0.1:8420"], token: key.text };
     await first.exec(["sh", "-c", "umask 077; cat > /root/context.json"], { input: JSON.stringify(context) });
-    const [, second] = nodes as [SystemdNode, SystemdNode];
+    // They are listed in the order in which they came up.
+    const second = nodes.find(({ name }) => name === "s2") as SystemdNode;
     const bootId = async (): Promise<string> =>
       (await second.exec(["cat", "/proc/1/stat"])).stdout.split(" ")[21] ?? "";
     const before = await bootId();

@@ -4,15 +4,17 @@
  * own. What is typed at it goes through the real commands.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { freePorts } from "./bus-server.ts";
+import { waitFor } from "./wait-for.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 const NODE = path.join(ROOT, "node_modules/.bin/debvisor-node");
 const STOP_MS = 8_000;
+const FOUNDING_MS = 20_000;
 
 /** What a finished command left. */
 export interface Typed {
@@ -32,6 +34,8 @@ export class Machine implements AsyncDisposable {
   readonly #folder: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #running = new Map<string, ChildProcess>();
+  /** With what its programs see another /etc than this machine's; needs root. */
+  #seen: readonly string[] = [];
   /** What the units have logged. */
   log = "";
 
@@ -60,17 +64,42 @@ export class Machine implements AsyncDisposable {
     return new Machine(name, mkdtempSync(path.join(tmpdir(), "dv-machine-")), ports, nats.path);
   }
 
+  /** The same node on another machine, which has its own /etc/machine-id: what a copy of the disk is. Stop the original first. */
+  async clone(machineId: string): Promise<Machine> {
+    const clone = await Machine.create(this.name);
+    for (const [from, to] of [
+      [this.dir, clone.dir],
+      [this.etc, clone.etc],
+    ] as const)
+      cpSync(from, to, { recursive: true, preserveTimestamps: true });
+    const etc = path.join(clone.#folder, "machine-etc");
+    cpSync("/etc", etc, { recursive: true, verbatimSymlinks: true });
+    writeFileSync(path.join(etc, "machine-id"), `${machineId}\n`);
+    const script = 'mount --bind "$1" /etc && shift && exec "$@"';
+    clone.#seen = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", etc];
+    return clone;
+  }
+
   /** Types a command. Folders, name, address and ports are given where the command takes them. */
   async type(program: string, args: readonly string[], stdin: string | Promise<string> = ""): Promise<Typed> {
+    const typed = this.begin(program, args);
+    void Promise.resolve(stdin).then((text) => typed.answer(text));
+    return await typed.done;
+  }
+
+  /** Types a command that asks: what it has said so far, and how to answer. Nothing can be answered twice. */
+  begin(program: string, args: readonly string[]) {
     const bin = path.join(ROOT, `apps/cli/bin/${program}.cjs`);
-    const child = spawn(NODE, [bin, ...args], { cwd: this.#folder, env: { ...process.env, ...this.#env } });
-    void Promise.resolve(stdin).then((text) => child.stdin.end(text));
+    const [command = NODE, ...words] = [...this.#seen, NODE, bin, ...args];
+    const child = spawn(command, words, { cwd: this.#folder, env: { ...process.env, ...this.#env } });
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
-    return { code, stdout, stderr };
+    // A command that ends without reading is no failure of the pipe.
+    child.stdin.on("error", () => undefined);
+    const done = new Promise<Typed>((resolve) => child.once("close", (code) => resolve({ code, stdout, stderr })));
+    return { said: () => stderr, answer: (text: string) => void child.stdin.end(text), done };
   }
 
   dvctl(...args: string[]): Promise<Typed> {
@@ -86,7 +115,9 @@ export class Machine implements AsyncDisposable {
   start(...units: string[]): void {
     for (const unit of units) {
       const program = unit === "bus" ? "deploy/bus/main.ts" : `services/${unit}/main.ts`;
-      const child = spawn(NODE, [path.join(ROOT, program), "--node-dir", this.dir], {
+      const argv = [...this.#seen, NODE, path.join(ROOT, program), "--node-dir", this.dir];
+      const [command = NODE, ...words] = argv;
+      const child = spawn(command, words, {
         env: { ...process.env, ...this.#env },
         stdio: ["ignore", "pipe", "pipe"],
       });
@@ -94,6 +125,22 @@ export class Machine implements AsyncDisposable {
         stream.setEncoding("utf8").on("data", (text: string) => (this.log += text));
       child.once("close", (code, signal) => (this.log += `${unit} ended (${code ?? signal})\n`));
       this.#running.set(unit, child);
+    }
+  }
+
+  /** Founds cluster `lab1` by hand on this machine, and starts its units. Resolves when they answer. */
+  async foundAlone(): Promise<void> {
+    const founded = await this.dvctl("cluster", "init", "--single", "--id", "lab1", "--etc", this.etc, ...this.flags);
+    if (founded.code !== 0) throw new Error(founded.stderr);
+    this.start("bus", "discovery", "gateway", "node-agent");
+    for (const noun of ["cluster", "maintenance"]) {
+      let said = "";
+      const answers = async () => {
+        const { code, stderr } = await this.dvctl(noun, "status");
+        said = stderr;
+        return code === 0;
+      };
+      await waitFor(answers, FOUNDING_MS, () => `${noun} status: ${said}; ${this.log.slice(-4_000)}`);
     }
   }
 

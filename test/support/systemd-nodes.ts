@@ -65,7 +65,7 @@ export class SystemdNode implements AsyncDisposable {
     for (const folder of [up("etc/debvisor"), up("etc/systemd/system"), up("etc/polkit-1/rules.d")]) {
       mkdirSync(folder, { recursive: true });
     }
-    mkdirSync(up("usr/lib/sysusers.d"), { recursive: true });
+    for (const folder of ["sysusers.d", "tmpfiles.d"]) mkdirSync(up("usr/lib", folder), { recursive: true });
     for (const folder of ["work", "root", "cgroups"]) mkdirSync(path.join(this.dir, folder));
     for (const [file, text] of Object.entries(files)) {
       writeFileSync(up("etc/debvisor", file), text, { mode: file === "preseed.yaml" ? 0o600 : 0o644 });
@@ -209,6 +209,7 @@ export async function startSystemdNode(lan: Lan, host: number, options: SystemdN
 function placeOf(unit: string): string {
   if (unit.endsWith(".rules")) return path.join("etc/polkit-1/rules.d", unit);
   if (unit.endsWith(".sysusers")) return "usr/lib/sysusers.d/debvisor.conf";
+  if (unit.endsWith(".tmpfiles")) return "usr/lib/tmpfiles.d/debvisor.conf";
   return path.join("etc/systemd/system", unit);
 }
 

@@ -25,6 +25,7 @@ import { labStop } from "./dvctl/lab-stop.ts";
 import { man } from "./dvctl/man.ts";
 import { nodesAccept } from "./dvctl/nodes-accept.ts";
 import { nodesFilePut } from "./dvctl/nodes-file-put.ts";
+import { nodesRebind } from "./dvctl/nodes-rebind.ts";
 import { nodesReset } from "./dvctl/nodes-reset.ts";
 import { operationsShow } from "./dvctl/operations-show.ts";
 import { operationsWait } from "./dvctl/operations-wait.ts";
@@ -50,6 +51,7 @@ const REFINED = [
 const HANDWRITTEN = [
   clusterInit,
   clusterPrepare,
+  nodesRebind,
   nodesReset,
   credentialsCreate,
   eventsFollow,

@@ -30,6 +30,10 @@ const Input = z.strictObject({
     .regex(/^[0-9A-Za-z\s-]{4,64}$/, "the code that dvctl nodes accept printed")
     .optional()
     .describe("The one-time code; default: asked for on the terminal, else the first line of standard input."),
+  words: z
+    .boolean()
+    .default(false)
+    .describe("Show six words instead of asking for a code; join once they were compared on both screens."),
   role: NodeRole.default("worker").describe("What this machine is to be. A server keeps the cluster's data."),
   address: z
     .array(z.string())
@@ -47,13 +51,14 @@ const Input = z.strictObject({
 
 const join: CommandSpec = {
   noun: "",
-  summary: "Join a cluster with a one-time code that a member made (dvctl nodes accept).",
+  summary: "Join a cluster with a one-time code that a member made (dvctl nodes accept), or by comparing six words.",
   input: Input,
   args: [],
   effect: "change",
   privilege: MACHINE_PRIVILEGE,
   errors: [
     "JOIN_CODE_WRONG",
+    "JOIN_WORDS_DIFFER",
     "JOIN_MODE_REFUSED",
     "JOIN_VERSION",
     "JOIN_UNREACHABLE",
@@ -64,12 +69,15 @@ const join: CommandSpec = {
     "CLUSTER_FULL",
     "DATA_FOLDER_CORRUPT",
     "PERMISSION_DENIED",
+    "KEY_BOUND_ELSEWHERE",
+    "TIMEOUT",
   ],
   help: {
     examples: [
       { command: "debvisor-join", does: "Show that this machine waits, and ask for the code." },
       { command: "debvisor-join --role server", does: "Join as a server." },
       { command: "debvisor-join --code k7qf2m9xpt", does: "Give the code at once." },
+      { command: "debvisor-join --words", does: "Show six words, and ask whether a member shows the same." },
     ],
     scenarios: [
       { command: "debvisor-join --address 192.0.2.11", does: "Name a member where multicast does not pass." },
@@ -79,7 +87,8 @@ const join: CommandSpec = {
         does: "On a member: make the code. It is good for one machine and five minutes.",
       },
     ],
-    preconditions: "This machine belongs to no cluster, and a member made a code.",
+    preconditions:
+      "This machine belongs to no cluster. A member made a code, or somebody there approves the words (dvctl nodes approve).",
     changes:
       "Writes the machine's key, and what the cluster hands over: membership, certificate, credentials. systemctl start debvisor.target starts its services afterwards.",
     undo: "dvctl nodes reset ID on this machine; its entry in the cluster is removed by whoever administers that.",
@@ -94,7 +103,8 @@ export function joinProgram(): Program {
 }
 
 async function joinHere(call: Call): Promise<number> {
-  const { code, role, address, interface: interfaces, name, listen, ...input } = Input.parse(call.input);
+  const { code, words, role, address, interface: interfaces, name, listen, ...input } = Input.parse(call.input);
+  if (words && code !== undefined) throw usage("--words and --code are two ways to join; give one of them");
   const { output, signal } = call;
   const addresses = address.map(placeOf);
   const dir = folderOf(input.nodeDir, call);
@@ -115,8 +125,10 @@ async function joinHere(call: Call): Promise<number> {
   });
   try {
     output.info(`this machine: ${machine.name}, node ${machine.id}, role ${role}`);
-    if (code === undefined) output.info(`to let it in, on a member: dvctl nodes accept ${machine.id}`);
-    const { membership, by, ...letIn } = await attended.letIn(code ?? (await askForCode(call)));
+    if (code === undefined && !words) output.info(`to let it in, on a member: dvctl nodes accept ${machine.id}`);
+    const { membership, by, ...letIn } = words
+      ? await attended.letInByWords((shown, ended) => compare(call, machine.id, shown, ended))
+      : await attended.letIn(code ?? (await askForCode(call)));
     giveToOwner(dir);
     const { cluster, formation } = membership;
     const result = { cluster, formation, node: machine.id, name: machine.name, role: letIn.role, letInBy: by };
@@ -134,19 +146,39 @@ function placeOf(text: string) {
   return place;
 }
 
-/* Line by line, so that the machine goes on showing itself while somebody reads the code from another screen. */
-async function askForCode({ terminal, signal }: Call): Promise<string> {
-  const input = terminal?.stdin ?? process.stdin;
-  const lines = createInterface(terminal ? { input, output: terminal.stderr, terminal: true } : { input });
-  const given = await new Promise<string>((resolve, reject) => {
-    const interrupted = () => reject(new DvError("UNAVAILABLE", "Joining was ended before a code was given."));
-    signal.addEventListener("abort", interrupted, { once: true });
-    lines.once("SIGINT", () => process.kill(process.pid, "SIGINT"));
-    lines.once("close", () => resolve(""));
-    if (terminal) lines.question("Code: ", resolve);
-    else lines.once("line", resolve);
-  }).finally(() => lines.close());
-  const code = Input.shape.code.safeParse(given.trim());
+async function askForCode(call: Call): Promise<string> {
+  const code = Input.shape.code.safeParse((await nextLine(call, "Code: ", call.signal))?.trim());
   if (code.success && code.data !== undefined && code.data !== "") return code.data;
   throw usage("a code is needed: what dvctl nodes accept printed on a member");
+}
+
+/** Whether somebody says that a member shows the same words. What is neither yes nor no is asked again on a terminal. */
+async function compare(call: Call, id: string, words: string, ended: AbortSignal): Promise<boolean> {
+  const { output, terminal } = call;
+  output.info(`words: ${words}`);
+  output.info(
+    `on a member, dvctl nodes pending has to show the same; then there: dvctl nodes approve ${id} --words "${words}"`,
+  );
+  for (;;) {
+    const answer = (await nextLine(call, "Does the member show the same words? yes or no: ", ended))
+      ?.trim()
+      .toLowerCase();
+    if (answer === "yes" || answer === "no") return answer === "yes";
+    if (answer === undefined || !terminal) throw usage("yes or no is needed: whether the member shows the same words");
+  }
+}
+
+/* Line by line, so that the machine goes on showing itself while somebody reads from another screen. */
+async function nextLine({ terminal }: Call, question: string, signal: AbortSignal): Promise<string | undefined> {
+  const input = terminal?.stdin ?? process.stdin;
+  const lines = createInterface(terminal ? { input, output: terminal.stderr, terminal: true } : { input });
+  return await new Promise<string | undefined>((resolve, reject) => {
+    const interrupted = () => reject(new DvError("UNAVAILABLE", "Joining was ended before an answer was typed."));
+    if (signal.aborted) interrupted();
+    signal.addEventListener("abort", interrupted, { once: true });
+    lines.once("SIGINT", () => process.kill(process.pid, "SIGINT"));
+    lines.once("close", () => resolve(undefined));
+    if (terminal) lines.question(question, resolve);
+    else lines.once("line", resolve);
+  }).finally(() => lines.close());
 }

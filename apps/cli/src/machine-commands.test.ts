@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parsePreseed } from "@debvisor/shared/join/preseed";
+import { openNode } from "@debvisor/shared/machine-binding";
 import { nodePaths, readMembership, readNode, writePrivateFile } from "@debvisor/shared/node-files";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
@@ -200,6 +201,28 @@ describe("dvctl nodes reset", () => {
 
     expect(await reset("--confirm", readNode(join(folder, "node")).id)).toMatchObject({ code: 0 });
     expect(existsSync(file)).toBe(true);
+  });
+});
+
+describe("dvctl nodes rebind", () => {
+  it("lets the node go on where its key was refused, and only for its id", async () => {
+    await init();
+    const dir = join(folder, "node");
+    const { id } = readNode(dir);
+    const { binding } = nodePaths(dir);
+    const own = readFileSync(binding, "utf8");
+    const elsewhere = own.replaceAll(/"[0-9a-f]{64}"/g, `"${"0".repeat(64)}"`);
+    writePrivateFile(binding, elsewhere);
+    const refused = () => openNode(dir);
+    const rebind = (...words: string[]) => dvctl("nodes", "rebind", ...words, "--node-dir", "node");
+
+    expect(refused).toThrow(`dvctl nodes rebind ${id} --confirm`);
+    expect((await rebind("--confirm", "abcdefghijklmnop")).code).toBe(2);
+    expect((await rebind(id)).code).toBe(2);
+    expect(readFileSync(binding, "utf8")).toBe(elsewhere);
+    expect(await rebind("--confirm", id)).toMatchObject({ code: 0 });
+    expect(JSON.parse(readFileSync(binding, "utf8"))).toMatchObject(JSON.parse(own) as object);
+    expect(openNode(dir).id).toBe(id);
   });
 });
 

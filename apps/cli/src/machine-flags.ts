@@ -9,6 +9,7 @@ import { MachinePorts } from "@debvisor/shared/join/preseed";
 import { z } from "zod";
 import { usage } from "./argv.ts";
 import type { Call } from "./command.ts";
+import { confirm } from "./confirm.ts";
 
 /** What it takes to be allowed. */
 export const MACHINE_PRIVILEGE = "The right to write the node's files (root), on this machine only.";
@@ -84,6 +85,17 @@ export async function asOwner<T>(work: () => T | Promise<T>): Promise<T> {
       details: { hint: "Run the command as root." },
     });
   }
+}
+
+/** Does what destroys on the machine it is typed on, once that was agreed to. Returns the exit code. */
+export async function agreed(
+  call: Call,
+  { title, changes, undo }: { readonly title: string; readonly changes: string; readonly undo: string },
+  work: () => number | Promise<number>,
+): Promise<number> {
+  const targets = [String(call.given["id"])];
+  const plan = { title, effect: "destroy" as const, targets, perNode: false, input: call.given, changes, undo };
+  return (await confirm(plan, call)) ?? (await asOwner(work));
 }
 
 /** Gives what root wrote below a folder to whoever owns the folder: the services do not run as root. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * How a machine joins with somebody there: it shows that it waits, finds members, and proves itself to one of them by the one-time code
- * that was typed. A code is tried at one machine only, because every try is a guess for whoever answers and the cluster counts three.
+ * that was typed, or shows words that somebody compares. A code is tried at one machine only, because every try is a guess for whoever
+ * answers and the cluster counts three. Words are of one session: when it ends, others have to be compared.
  */
 import { type ErrorCode, errorEntry } from "@debvisor/proto-events/errors";
 import { type Clock, systemClock } from "@debvisor/shared/clock";
@@ -9,6 +10,7 @@ import { DvError, toDvError } from "@debvisor/shared/errors";
 import { type HostPort, hostPort } from "@debvisor/shared/join/addresses";
 import type { JoinChannel } from "@debvisor/shared/join/channel";
 import { dialJoin } from "@debvisor/shared/join/dial";
+import type { JoinProof } from "@debvisor/shared/join/prove-joiner";
 import type { Logger } from "@debvisor/shared/log";
 import type { Membership } from "@debvisor/shared/node-files";
 import { joinFacts, joinRequest } from "./join-request.ts";
@@ -21,6 +23,8 @@ const ROUND_MS = 300;
 /** How long others may take to show themselves once some machine has said that no code is open there. */
 const OTHERS_MS = 2_000;
 const ASK_MS = 10_000;
+/** How often the member is asked whether it still waits while somebody compares words, in milliseconds. */
+const STANDING_MS = 1_000;
 /** Places that are remembered; anybody on the LAN can announce some. */
 const MAX_PLACES = 64;
 
@@ -54,6 +58,12 @@ export interface Attended {
    * when the signal aborts, JOIN_UNREACHABLE or TIMEOUT when a member that took the code does not answer any more
    */
   letIn(code: string): Promise<LetIn>;
+  /**
+   * Shows words at a member and here, and joins once they were approved at both. `compare` is given them, and the signal with which the
+   * attempt ends; it says whether the member shows the same: without that, anybody who answers could let this machine into a cluster of its own.
+   * @throws JOIN_WORDS_DIFFER, TIMEOUT when nobody approves, and as `letIn` does
+   */
+  letInByWords(compare: (words: string, ended: AbortSignal) => Promise<boolean>): Promise<LetIn>;
   stop(): Promise<void>;
 }
 
@@ -69,35 +79,38 @@ export async function waitAttended(options: AttendedOptions): Promise<Attended> 
     options.onProgress(`this machine does not show itself by mDNS: ${toDvError(error).message}`);
     return undefined;
   });
+  const join = async (proof: JoinProof, before: (channel: JoinChannel) => Promise<void>) => {
+    const channel = await new Search(options, places, proof).run();
+    try {
+      await before(channel);
+      return await ask(options, channel);
+    } finally {
+      channel.close();
+    }
+  };
   return {
-    letIn: async (code) => {
-      const channel = await new Search(options, places, code).run();
-      try {
-        return await ask(options, channel);
-      } finally {
-        channel.close();
-      }
-    },
+    letIn: (code) => join({ kind: "code", code }, () => Promise.resolve()),
+    letInByWords: (compare) => join({ kind: "words" }, (channel) => compared(options, channel, compare)),
     stop: async () => {
       await waiting?.stop();
     },
   };
 }
 
-/** Looks for the member that takes the code. */
+/** Looks for the member that takes the proof. */
 class Search {
   readonly #options: AttendedOptions;
   readonly #places: ReadonlyMap<string, HostPort>;
-  readonly #code: string;
+  readonly #proof: JoinProof;
   readonly #clock: Clock;
-  /** What each place has answered that is final for this code. */
+  /** What each place has answered that is final for this proof. */
   readonly #refused = new Map<string, DvError>();
   #said = "";
 
-  constructor(options: AttendedOptions, places: ReadonlyMap<string, HostPort>, code: string) {
+  constructor(options: AttendedOptions, places: ReadonlyMap<string, HostPort>, proof: JoinProof) {
     this.#options = options;
     this.#places = places;
-    this.#code = code;
+    this.#proof = proof;
     this.#clock = options.clock ?? systemClock;
   }
 
@@ -117,7 +130,7 @@ class Search {
         this.#say("looking for members by mDNS; name one with --address where multicast does not pass");
       await this.#clock.sleep(ROUND_MS, signal);
     }
-    throw new DvError("UNAVAILABLE", "No member was found that takes the code.");
+    throw new DvError("UNAVAILABLE", "No member was found that lets this machine in.");
   }
 
   async #round(): Promise<JoinChannel | undefined> {
@@ -135,13 +148,13 @@ class Search {
     try {
       return await dialJoin({
         ...{ host, port, identityPem: machine.identityPem, signal },
-        proof: { kind: "code", code: this.#code },
+        proof: this.#proof,
         facts: joinFacts(machine),
         clock: this.#clock,
       });
     } catch (error) {
       const failure = toDvError(error);
-      if (failure.code === "JOIN_PROOF_FAILED")
+      if (failure.code === "JOIN_PROOF_FAILED" && this.#proof.kind === "code")
         throw new DvError("JOIN_CODE_WRONG", `${name} does not believe the code.`, { cause: error });
       if (failure.code !== "JOIN_UNREACHABLE") this.#refused.set(name, failure);
       this.#say(failure.message);
@@ -155,7 +168,40 @@ class Search {
   }
 }
 
-/** Asks the member that took the code until it has let the machine in, and writes what it hands over. */
+/** Returns once the words were found to be the same here. @throws JOIN_WORDS_DIFFER, what the member refuses with, JOIN_UNREACHABLE, TIMEOUT */
+async function compared(
+  { clock = systemClock, signal, onProgress }: AttendedOptions,
+  channel: JoinChannel,
+  compare: (words: string, ended: AbortSignal) => Promise<boolean>,
+): Promise<void> {
+  const { words, id } = channel.peer;
+  if (words === undefined) throw new DvError("INTERNAL", "The session has no words.");
+  onProgress(`${id} of cluster ${channel.cluster} answers`);
+  const ended = new AbortController();
+  try {
+    const verdict = compare(words, AbortSignal.any([signal, ended.signal]));
+    // The member must not take this machine for gone, and this one hears when somebody has typed other words there.
+    for (let same = await soon(verdict, clock); same !== true; same = await soon(verdict, clock)) {
+      if (same === false)
+        throw new DvError("JOIN_WORDS_DIFFER", "The member shows other words; this machine has ended the attempt.");
+      const answer = await channel.ask({ kind: "standing" }, ASK_MS);
+      if (answer.kind === "refused") throw new DvError(codeOf(answer.code), answer.message);
+    }
+  } finally {
+    ended.abort();
+  }
+}
+
+async function soon(verdict: Promise<boolean>, clock: Clock): Promise<boolean | undefined> {
+  const timer = new AbortController();
+  try {
+    return await Promise.race([verdict, clock.sleep(STANDING_MS, timer.signal).then(() => undefined)]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** Asks the member that took the proof until it has let the machine in, and writes what it hands over. */
 async function ask(
   { machine, signal, onProgress, clock = systemClock }: AttendedOptions,
   channel: JoinChannel,

@@ -115,6 +115,7 @@ class Joining {
       secret: () => this.#secret,
       code: () => Promise.resolve(undefined),
       codeUsed: () => Promise.resolve(false),
+      words: () => Promise.resolve(false),
       isMember: () => false,
       handle: (peer, message) => Promise.resolve(this.#answer(peer, message)),
     });

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** This machine before it belongs to a cluster: its identity, its name, where its parts will listen. */
 import { createPrivateKey, createPublicKey } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { DvError } from "@debvisor/shared/errors";
 import { reachableAddresses } from "@debvisor/shared/join/addresses";
 import type { Endpoints } from "@debvisor/shared/join/messages";
 import { machineName, type Preseed } from "@debvisor/shared/join/preseed";
+import { requireBound } from "@debvisor/shared/machine-binding";
 import {
   createIdentity,
   json,
@@ -32,11 +33,14 @@ type Wanted = Pick<Preseed, "name" | "role" | "listen" | "ports">;
 
 /**
  * The machine in a folder; makes its key and its node file when they are missing. The key is made once, on the machine itself, and
- * never copied (RULES.md 7). @throws DATA_FOLDER_CORRUPT, PRESEED_INVALID, UNAVAILABLE while it has no address
+ * never copied (RULES.md 7). @throws KEY_BOUND_ELSEWHERE, DATA_FOLDER_CORRUPT, PRESEED_INVALID, UNAVAILABLE while it has no address
  */
 export function openMachine(dir: string, wanted: Wanted, root = "/"): Machine {
   const paths = nodePaths(dir);
-  if (!existsSync(paths.identity)) writePrivateFile(paths.identity, createIdentity().pem);
+  if (!existsSync(paths.identity)) {
+    rmSync(paths.binding, { force: true });
+    writePrivateFile(paths.identity, createIdentity().pem);
+  }
   const identityPem = readFileSync(paths.identity, "utf8");
   const id = identityOf(identityPem, paths.identity);
   const kept = readJsonFileIfPresent(paths.node, Schema);
@@ -49,6 +53,7 @@ export function openMachine(dir: string, wanted: Wanted, root = "/"): Machine {
     incarnation: kept?.incarnation ?? 1,
     root: kept?.root ?? root,
   };
+  requireBound(dir, node);
   writePrivateFile(paths.node, json(node));
   const addresses = wanted.listen ? [wanted.listen] : reachableAddresses();
   const [host] = addresses;

@@ -98,7 +98,7 @@ export function resetNode(dir: string, node: string): Reset {
   for (const path of deleted) rmSync(path, { recursive: true, force: true });
   if (hasState) renameSync(state, aside);
   // The key last: without it nobody could say which node is to be reset.
-  for (const path of [paths.identity, paths.node]) {
+  for (const path of [paths.binding, paths.identity, paths.node]) {
     rmSync(path, { force: true });
     deleted.push(path);
   }

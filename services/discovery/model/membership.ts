@@ -20,7 +20,7 @@ export interface Applicant {
   readonly id: string;
   /** SHA-256 of its SPKI, hexadecimal. */
   readonly spki: string;
-  readonly proof: "secret" | "code" | "member";
+  readonly proof: "secret" | "code" | "words" | "member";
 }
 
 /** What of a request to join is decided upon. */
@@ -108,7 +108,7 @@ function memberOf(known: Member | undefined, applicant: Applicant, request: Join
     incarnation: 1,
     key: applicant.spki,
     ...told,
-    admittedBy: applicant.proof === "code" ? "code" : "secret",
+    admittedBy: applicant.proof === "member" ? "secret" : applicant.proof,
     admittedAt: new Date(now).toISOString(),
     certificate: null,
     removed: null,

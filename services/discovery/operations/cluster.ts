@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers about the cluster and its members, out of the membership in memory; and the one-time code that lets a machine in. */
 import { randomInt } from "node:crypto";
-import { CertificateView, type clusterContract, MemberView } from "@debvisor/proto-events/cluster";
+import { CertificateView, type clusterContract, MemberView, type PendingMachine } from "@debvisor/proto-events/cluster";
+import type { Sighting } from "@debvisor/proto-events/discovery";
 import type { Input, Output } from "@debvisor/proto-events/kit";
-import type { CodeEntry, Member } from "@debvisor/proto-events/membership";
+import type { CodeEntry, Member, WaitingEntry } from "@debvisor/proto-events/membership";
 import type { RequestContext } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
 import { hostPort } from "@debvisor/shared/join/addresses";
+import { normaliseWords } from "@debvisor/shared/join/words";
 import { fieldsOf, paginate } from "@debvisor/shared/listing";
 import { stateOf } from "../model/certificates.ts";
 import { CODE_KEY, CODE_LIFE_MS, CODE_TRIES, servingMembers } from "../model/membership.ts";
+import { judged, openWaiting, waitingKey } from "../model/words.ts";
 import type { MembershipStore } from "../reconcilers/membership-store.ts";
 import type { Presence } from "../reconcilers/presence.ts";
 import { toSighting } from "../reconcilers/presence.ts";
@@ -93,17 +96,49 @@ export function listCertificatesHandler({ members, clock }: ClusterDeps) {
   };
 }
 
-export function listPendingHandler({ members, presence }: ClusterDeps) {
+export function listPendingHandler({ members, presence, clock }: ClusterDeps) {
   return async (
     _input: Input<Contract, "listPending">,
     { signal }: RequestContext,
   ): Promise<Output<Contract, "listPending">> => {
     members.requireReady();
-    if (!presence || presence.mdns.interfaces.length === 0)
-      throw new DvError("MDNS_UNAVAILABLE", "mDNS has no interface to listen on.");
-    const seen = await presence.mdns.scan(LISTEN_MS, signal);
+    const open = openWaiting(members.entries(), clock.now()).filter(({ verdict }) => verdict === null);
+    const byWords = new Map(open.map((entry) => [entry.node, entry]));
+    const hears = presence && presence.mdns.interfaces.length > 0;
+    if (!hears && open.length === 0) throw new DvError("MDNS_UNAVAILABLE", "mDNS has no interface to listen on.");
+    const seen = hears ? await presence.mdns.scan(LISTEN_MS, signal) : [];
     const waits = seen.filter(({ instance, txt }) => txt.st === "joining" && !members.member(instance));
-    return { items: waits.map((candidate) => toSighting(candidate, () => false)) };
+    const sightings = new Map(waits.map((candidate) => [candidate.instance, toSighting(candidate, () => false)]));
+    const byCode = [...sightings.values()].filter(({ instance }) => !byWords.has(instance));
+    return {
+      items: [
+        ...byCode.map((sighting) => ({ ...sighting, words: null })),
+        ...open.map((entry) => pendingByWords(entry, sightings.get(entry.node))),
+      ],
+    };
+  };
+}
+
+/** The machine has shown its key to a server; of what mDNS says of it, only addresses are added. */
+function pendingByWords({ node, name, role, version, since, words }: WaitingEntry, seen?: Sighting): PendingMachine {
+  const { addresses = [], port = 0, seenAt = since } = seen ?? {};
+  return { instance: node, name, addresses, port, role, status: "joining", version, member: "no", seenAt, words };
+}
+
+export function approveNodeHandler({ members, clock }: ClusterDeps) {
+  return async ({ node, words }: Input<Contract, "approveNode">): Promise<Output<Contract, "approveNode">> => {
+    members.requireReady();
+    requireNoMember(members.member(node));
+    const decide = (now: WaitingEntry | undefined) => {
+      const [entry] = now ? openWaiting([now], clock.now()) : [];
+      if (!entry || entry.verdict === "refused")
+        throw new DvError("NOT_FOUND", `No machine with node id ${node} waits for words to be compared.`);
+      return judged(entry, normaliseWords(words), clock.now());
+    };
+    const entry = await members.change<WaitingEntry>(waitingKey(node), decide, { fresh: true });
+    if (entry?.verdict !== "approved")
+      throw new DvError("JOIN_WORDS_DIFFER", `These are not the words of ${node}; its attempt is over.`);
+    return { node, name: entry.name, role: entry.role, until: entry.until };
   };
 }
 
@@ -113,10 +148,7 @@ export function acceptNodeHandler({ members, clock }: ClusterDeps) {
     { actor }: RequestContext,
   ): Promise<Output<Contract, "acceptNode">> => {
     members.requireReady();
-    const known = node === undefined ? undefined : members.member(node);
-    // One that was let in and has not come up may have lost what it was handed: it is let in again.
-    if (known?.state === "removed") throw new DvError("MEMBER_REMOVED", `${known.name} was removed.`);
-    if (known?.state === "active") throw new DvError("CONFLICT", `${known.name} is a member already.`);
+    if (node !== undefined) requireNoMember(members.member(node));
     const code = Array.from({ length: CODE_LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join("");
     const until = new Date(clock.now() + CODE_LIFE_MS).toISOString();
     await members.change<CodeEntry>(CODE_KEY, () => ({
@@ -132,4 +164,10 @@ export function acceptNodeHandler({ members, clock }: ClusterDeps) {
     );
     return { code, until, tries: CODE_TRIES, addresses };
   };
+}
+
+/** One that was let in and has not come up may have lost what it was handed: it is let in again. @throws MEMBER_REMOVED, CONFLICT */
+function requireNoMember(known: Member | undefined): void {
+  if (known?.state === "removed") throw new DvError("MEMBER_REMOVED", `${known.name} was removed.`);
+  if (known?.state === "active") throw new DvError("CONFLICT", `${known.name} is a member already.`);
 }

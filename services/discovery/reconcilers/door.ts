@@ -21,6 +21,7 @@ import { certificateAddresses } from "../joining/take-up.ts";
 import { membershipOf } from "../membership-of.ts";
 import { CLUSTER_KEY, CODE_KEY, decideAdmission, openCode } from "../model/membership.ts";
 import type { MembershipStore } from "./membership-store.ts";
+import { enterWaiting, heldBack, leaveWaiting } from "./words-door.ts";
 
 /** How soon a machine asks again that has to wait, in milliseconds. */
 const RETRY_MS = 200;
@@ -50,6 +51,8 @@ export async function openDoor(deps: DoorDeps): Promise<Closable> {
     secret: () => Buffer.from(secrets.secret, "base64"),
     code: () => currentCode(deps),
     codeUsed: (peer) => endCode(deps, peer),
+    words: (peer, facts) => enterWaiting(deps, peer, facts),
+    ended: (peer) => peer.proof === "words" && leaveWaiting(deps, peer),
     isMember: (id, spki) => {
       const member = store.member(id);
       return member !== undefined && member.state !== "removed" && isEqual(member.key, spki);
@@ -61,6 +64,8 @@ export async function openDoor(deps: DoorDeps): Promise<Closable> {
 
 async function answer(deps: DoorDeps, peer: Peer, message: JoinMessage): Promise<JoinAnswer> {
   try {
+    const held = peer.proof === "words" ? await heldBack(deps, peer, message) : undefined;
+    if (held) return held;
     if (message.kind === "join") return await admit(deps, peer, message);
     if (message.kind === "refresh") return await refresh(deps, peer, message.tlsRequest);
     if (message.kind === "formation") return { kind: "formation", formation: deps.store.cluster().formation };

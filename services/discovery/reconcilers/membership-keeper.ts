@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
-import { type ClusterEntry, Member } from "@debvisor/proto-events/membership";
+import { type ClusterEntry, Member, type MembershipEntry } from "@debvisor/proto-events/membership";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { type Clock, timestamp } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
@@ -27,6 +27,7 @@ import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";
 import { redated } from "../model/founding-date.ts";
 import { ADMITTED_FOR_MS, CLUSTER_KEY, joined, servingMembers } from "../model/membership.ts";
+import { openWaiting, waitingKey } from "../model/words.ts";
 import type { MembershipStore } from "./membership-store.ts";
 
 const LOOK_MS = 500;
@@ -123,6 +124,7 @@ class Keeper {
     const { store } = this.#deps;
     for (const member of store.members().values()) if (member.state === "admitted") await this.#markJoined(member);
     await this.#giveAwayPlaces();
+    await this.#endWaiting();
     await this.#endTurn();
     await this.#dateFounding();
     await this.#writeMembership();
@@ -162,6 +164,15 @@ class Keeper {
       if (now - since <= ADMITTED_FOR_MS) continue;
       const gone = await store.forget(id, (entry) => entry.kind === "member" && entry.state === "admitted");
       if (gone) log.warn({ node: id, name }, "membership: a machine that was let in never came up; it is forgotten");
+    }
+  }
+
+  /** A server that was killed leaves entries of machines that waited at its join port. */
+  async #endWaiting(): Promise<void> {
+    const { store, clock } = this.#deps;
+    for (const entry of store.entries()) {
+      const isOver = (now: MembershipEntry) => now.kind === "waiting" && openWaiting([now], clock.now()).length === 0;
+      if (entry.kind === "waiting" && isOver(entry)) await store.forget(waitingKey(entry.node), isOver);
     }
   }
 

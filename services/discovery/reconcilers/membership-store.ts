@@ -57,7 +57,12 @@ export class MembershipStore {
   }
 
   members(): Map<string, Member> {
-    return membersOf([...this.#entries.values()].map(({ value }) => value));
+    return membersOf(this.entries());
+  }
+
+  /** Everything that the bucket holds, as it was seen. */
+  entries(): MembershipEntry[] {
+    return [...this.#entries.values()].map(({ value }) => value);
   }
 
   member(id: string): Member | undefined {

@@ -66,21 +66,11 @@ export function enableMaintenanceDefinition(deps: MaintenanceDeps): Definition<E
       const before = await store.get(at.target);
       const unchanged = before !== null && input.until === undefined && (options.reason ?? null) === before.reason;
       const after = `${options.reason ?? "no reason given"}${input.until === undefined ? "" : `, for ${input.until}`}`;
-      const actionSteps = actions.map((action): PlannedStep => {
-        const params = { target: at.target };
-        return {
-          id: action.name,
-          kind: action.name,
-          title: action.title(at.name),
-          target: null,
-          params,
-          resource: at.resource,
-        };
-      });
+      const alongside = actions.map(({ name, title }) => ({ name, title: title(at.name) }));
       return draftOf(
         at,
         before,
-        unchanged ? undefined : { title: `put ${at.name} into maintenance`, after, actionSteps },
+        unchanged ? undefined : { title: `put ${at.name} into maintenance`, after, alongside },
       );
     },
     steps: { mode: enableStep(deps), ...Object.fromEntries(actions.map(({ name, kind }) => [name, kind])) },
@@ -98,22 +88,9 @@ export function disableMaintenanceDefinition(deps: MaintenanceDeps): Definition<
     plan: async (input, reader) => {
       const at = placeOf(input, reader);
       const before = await deps.store.get(at.target);
-      const actionSteps = deps.actions.map((action): PlannedStep => {
-        const params = { target: at.target };
-        return {
-          id: action.name,
-          kind: action.name,
-          title: `undo: ${action.title(at.name)}`,
-          target: null,
-          params,
-          resource: at.resource,
-        };
-      });
-      return draftOf(
-        at,
-        before,
-        before === null ? undefined : { title: `end maintenance of ${at.name}`, after: null, actionSteps },
-      );
+      const alongside = deps.actions.map(({ name, title }) => ({ name, title: `undo: ${title(at.name)}` }));
+      const change = { title: `end maintenance of ${at.name}`, after: null, alongside };
+      return draftOf(at, before, before === null ? undefined : change);
     },
     steps: {
       mode: modeStep(deps, () => null),
@@ -141,21 +118,19 @@ function placeOf({ node: ref, cluster }: DisableInput, reader: Reader): Place {
 function draftOf(
   { node, target, name, resource }: Place,
   before: Maintenance | null,
-  change: { title: string; after: string | null; actionSteps: readonly PlannedStep[] } | undefined,
+  change:
+    | { title: string; after: string | null; alongside: readonly { readonly name: string; readonly title: string }[] }
+    | undefined,
 ): Draft {
-  const params: ModeParams = { target, name, before };
-  const steps = change?.actionSteps.map((step) => ({ ...step, target: node?.id ?? null })) ?? [];
-  const mode: PlannedStep = {
-    id: "mode",
-    kind: "mode",
-    title: change?.title ?? "",
-    target: node?.id ?? null,
-    params,
-    resource,
-  };
+  const mode: ModeParams = { target, name, before };
+  const step = (kind: string, title: string, params: unknown): PlannedStep => ({
+    ...{ id: kind, kind, title, target: node?.id ?? null, params, resource },
+  });
   return {
     targets: node ? [targetOf(node, change ? "change" : "unchanged")] : [],
-    steps: change ? [mode, ...steps] : [],
+    steps: change
+      ? [step("mode", change.title, mode), ...change.alongside.map((one) => step(one.name, one.title, { target }))]
+      : [],
     effects: change
       ? [
           {

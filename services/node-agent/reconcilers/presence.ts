@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Tells the event stream that the agent started, until that is acknowledged, and once that it stops. */
+/** Tells the event stream that the agent started, and on another machine than before, until that is acknowledged; and once that it stops. */
 import { nodeAgentContract } from "@debvisor/proto-events/node-agent";
 import type { Bus } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
 import type { Logger } from "@debvisor/shared/log";
+import { rebindTold, untoldRebind } from "@debvisor/shared/machine-binding";
 import type { NodeIdentity } from "@debvisor/shared/service";
 import { within } from "./repeat.ts";
 
@@ -24,7 +25,10 @@ export interface PresenceDeps {
 
 /** The announcements of the agent's life. */
 export interface Presence {
-  /** Publishes `agent.started`; tries again until it is acknowledged or the signal aborts. Never rejects. */
+  /**
+   * Publishes `agent.started`, and `key.moved` once after the key was bound to another machine; tries again until each is acknowledged or
+   * the signal aborts. Never rejects.
+   */
   announce(signal: AbortSignal): Promise<void>;
   /** Publishes `agent.stopped`; gives up after a second. Never rejects. */
   leave(): Promise<void>;
@@ -33,18 +37,29 @@ export interface Presence {
 /** Makes the announcements for a node. */
 export function createPresence({ bus, node, clock, log, pid }: PresenceDeps): Presence {
   const { id, name, version, bootId } = node;
+  const told = async (event: string, tell: () => Promise<unknown>, signal: AbortSignal) => {
+    while (!signal.aborted) {
+      try {
+        await tell();
+        return;
+      } catch (error) {
+        log.warn({ err: error }, `${event} was not acknowledged; trying again`);
+        await clock.sleep(PAUSE_MS, signal);
+      }
+    }
+  };
+  const tellOfRebind = async (options: { subject: string; patienceMs: number }) => {
+    const at = untoldRebind(node.dir);
+    if (at === undefined) return;
+    await bus.publishEvent(nodeAgentContract, "key.moved", { node: id, name, at }, options);
+    rebindTold(node.dir, at);
+  };
   return {
     announce: async (signal) => {
-      while (!signal.aborted) {
-        try {
-          const payload = { node: id, name, version, bootId, pid };
-          await bus.publishEvent(nodeAgentContract, "agent.started", payload, { subject: id, patienceMs: PATIENCE_MS });
-          return;
-        } catch (error) {
-          log.warn({ err: error }, "agent.started was not acknowledged; trying again");
-          await clock.sleep(PAUSE_MS, signal);
-        }
-      }
+      const options = { subject: id, patienceMs: PATIENCE_MS };
+      const started = { node: id, name, version, bootId, pid };
+      await told("agent.started", () => bus.publishEvent(nodeAgentContract, "agent.started", started, options), signal);
+      await told("key.moved", () => tellOfRebind(options), signal);
     },
     leave: async () => {
       const options = { subject: id, patienceMs: GOODBYE_MS };

@@ -5,6 +5,7 @@
  *
  *   secret   hello, welcome + responder's proof, joiner's proof, accepted
  *   code     hello + share, welcome + share, joiner's proof, accepted + responder's proof
+ *   words    hello, welcome + commitment, joiner's number, responder's number: both show six words, and people compare
  *   member   hello, welcome: the keys of the TLS session are pinned on both sides
  *
  * With a code the joiner goes first: a responder that went first would hand a guess at the code to whoever asks, and nobody would
@@ -62,11 +63,16 @@ export const Welcome = z.strictObject({
   cluster: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
   share: Bytes32.optional(),
   proof: Bytes32.optional(),
+  /** To the responder's number; with mode `words` only. */
+  commitment: Bytes32.optional(),
 });
 export type Welcome = z.output<typeof Welcome>;
 
 export const Proof = z.strictObject({ type: z.literal("proof"), proof: Bytes32 });
 export const Accepted = z.strictObject({ type: z.literal("accepted"), proof: Bytes32.optional() });
+/** The joiner's number for the words, once the responder is bound to its own; then the responder's, with what opens its commitment. */
+export const JoinerNumber = z.strictObject({ type: z.literal("number"), number: Bytes32 });
+export const ResponderNumber = z.strictObject({ type: z.literal("number"), number: Bytes32, salt: Bytes32 });
 
 /** Why a responder refuses. It comes from somebody unproved: it ends the attempt and decides nothing else. */
 export const Refused = z.strictObject({
@@ -135,7 +141,7 @@ export function transcriptOfSession(session: Session, role: ProofRole, hello: He
 }
 
 /** The part of a welcome that is in the transcript. */
-export type WelcomeFacts = Omit<Welcome, "type" | "share" | "proof">;
+export type WelcomeFacts = Omit<Welcome, "type" | "share" | "proof" | "commitment">;
 
 function spkiByRole({ own, peer }: Session, role: ProofRole): readonly [joiner: string, responder: string] {
   return role === "joiner" ? [own, peer.spki] : [peer.spki, own];

@@ -47,6 +47,8 @@ export interface ListenerOptions extends ProofSources {
   readonly limits?: Partial<JoinLimits>;
   /** Answers a proved peer; a `DvError` thrown is what the peer gets. One question of a connection at a time. */
   handle(peer: Peer, message: JoinMessage): Promise<JoinAnswer>;
+  /** The connection of a peer that was taken in has ended. */
+  ended?(peer: Peer): void;
 }
 
 /** A join port that listens. */
@@ -132,16 +134,19 @@ class JoinPort {
     });
     const done = new AbortController();
     void this.#clock.sleep(this.#limits.proofMs, done.signal).then(() => !done.signal.aborted && raw.destroy());
+    let peer: Peer | undefined;
     try {
       await secured(socket);
       const session = sessionOf(socket, this.#own);
-      const peer = await proveAsResponder(session, this.#options, this.#nonces);
+      const proved = await proveAsResponder(session, this.#options, this.#nonces);
       done.abort();
       this.#gate.leave(place);
       this.#admit(raw, socket);
-      await serveChannel(session.stream, (message) => this.#options.handle(peer, message), this.#options.log);
+      peer = proved;
+      await serveChannel(session.stream, (message) => this.#options.handle(proved, message), this.#options.log);
     } finally {
       done.abort();
+      if (peer) this.#options.ended?.(peer);
       await this.#finish(raw, socket);
     }
   }

@@ -3,6 +3,7 @@
  * What machines tell each other on the join port, once each has proved itself (handshake.ts). Everything is checked by these schemas
  * before it is looked at; what a newer version adds is refused, because a version is agreed upon in the handshake.
  */
+import { ServerEndpoints } from "@debvisor/proto-events/membership";
 import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
 import { z } from "zod";
 import { Membership, ServerSecrets } from "../node-files.ts";
@@ -10,15 +11,11 @@ import { Membership, ServerSecrets } from "../node-files.ts";
 const Port = z.number().int().min(1).max(65_535);
 const Pem = z.string().min(1).max(16_384);
 
-/** Where a server's parts listen; `host` is an address that the other machines reach. */
+/** Where a server's parts listen, with what stays on the machine. */
 export const Endpoints = z.strictObject({
-  host: z.string().min(2).max(64),
-  client: Port,
-  cluster: Port,
+  ...ServerEndpoints.shape,
   monitor: Port,
   helper: z.tuple([Port, Port, Port]),
-  join: Port,
-  gateway: Port,
 });
 export type Endpoints = z.output<typeof Endpoints>;
 
@@ -42,12 +39,13 @@ const RefreshRequest = z.strictObject({ kind: z.literal("refresh"), tlsRequest: 
 
 /**
  * What may be asked on a proven channel. `vote`: a message of the choice of a founder, of the model's own schema. `formation`: to which
- * formation of the cluster the other side belongs.
+ * formation of the cluster the other side belongs. `standing`: whether a session by words has been approved.
  */
 export const JoinMessage = z.discriminatedUnion("kind", [
   JoinRequest,
   RefreshRequest,
   z.strictObject({ kind: z.literal("formation") }),
+  z.strictObject({ kind: z.literal("standing") }),
   z.strictObject({ kind: z.literal("vote"), message: z.unknown() }),
 ]);
 export type JoinMessage = z.output<typeof JoinMessage>;

@@ -12,13 +12,15 @@ import {
   type JoinFacts,
   newNonce,
   Refused,
+  ResponderNumber,
   toText,
   transcriptOfSession,
   VERSIONS,
   Welcome,
 } from "./handshake.ts";
-import type { Peer, Session } from "./session.ts";
+import { nextFrame, type Peer, proofFailed, type Session } from "./session.ts";
 import { isProof, proofKey, proofOf } from "./transcript.ts";
+import { isCommittedTo, wordsOf } from "./words.ts";
 
 /** By what the two sides believe each other. */
 export type JoinProof =
@@ -26,6 +28,8 @@ export type JoinProof =
   | { readonly kind: "secret"; readonly secret: Uint8Array }
   /** A one-time code; every attempt with it is one guess for whoever answers, so it is not repeated by itself. */
   | { readonly kind: "code"; readonly code: string }
+  /** Nothing yet: both sides show words, and the channel is believed once a person has compared them. */
+  | { readonly kind: "words" }
   /** Both are members: hashes of the keys that the other end may have. */
   | { readonly kind: "member"; readonly spkis: readonly string[] };
 
@@ -48,7 +52,7 @@ export async function proveAsJoiner(
   const { proof } = options;
   if (proof.kind === "secret") checkSecret(proof.secret);
   if (proof.kind === "member" && !proof.spkis.includes(session.peer.spki))
-    throw failed(`The machine ${session.peer.id} is none of the members that may answer.`);
+    throw proofFailed(`The machine ${session.peer.id} is none of the members that may answer.`);
   const run = proof.kind === "code" ? startCpace(cpaceOptions(session, "joiner", proof.code)) : undefined;
   const hello: Hello = {
     type: "hello",
@@ -65,16 +69,17 @@ export async function proveAsJoiner(
   const transcript = transcriptOfSession(session, "joiner", hello, welcome);
   if (proof.kind === "secret") await proveBySecret(session, proof.secret, welcome, transcript);
   if (run) await proveByCode(session, run, welcome, transcript);
-  return { peer: { ...session.peer, proof: proof.kind }, cluster: welcome.cluster };
+  const words = proof.kind === "words" ? { words: await showWords(session, welcome, transcript) } : {};
+  return { peer: { ...session.peer, proof: proof.kind, ...words }, cluster: welcome.cluster };
 }
 
 /** Whether the answer fits what was asked. Nothing is negotiated downwards: the one mode offered is the one used. */
 function checkWelcome(welcome: Welcome, hello: Hello, { cluster }: JoinerOptions): void {
   if (commonVersion(VERSIONS, welcome.versions) !== welcome.version) throw versionError(welcome.versions);
   if (welcome.mode !== hello.modes[0])
-    throw failed(`It answered with the proof "${welcome.mode}", which was not asked for.`);
+    throw proofFailed(`It answered with the proof "${welcome.mode}", which was not asked for.`);
   if (cluster !== undefined && welcome.cluster !== cluster)
-    throw failed(`It belongs to cluster ${welcome.cluster}, and ${cluster} is looked for.`);
+    throw proofFailed(`It belongs to cluster ${welcome.cluster}, and ${cluster} is looked for.`);
 }
 
 async function proveBySecret(
@@ -85,35 +90,39 @@ async function proveBySecret(
 ): Promise<void> {
   const key = proofKey("secret", secret, welcome.cluster);
   if (!welcome.proof || !isProof(key, "responder", transcript, welcome.proof))
-    throw failed(`The machine ${session.peer.id} does not have the secret of cluster ${welcome.cluster}.`);
+    throw proofFailed(`The machine ${session.peer.id} does not have the secret of cluster ${welcome.cluster}.`);
   await session.stream.send({ type: "proof", proof: toText(proofOf(key, "joiner", transcript)) });
   await expectFrame(session, Accepted);
 }
 
 async function proveByCode(session: Session, run: CpaceRun, welcome: Welcome, transcript: Buffer): Promise<void> {
   const shared = welcome.share && run.finish({ share: welcome.share, data: new Uint8Array() });
-  if (!shared) throw failed(`The machine ${session.peer.id} takes no part in the exchange by code.`);
+  if (!shared) throw proofFailed(`The machine ${session.peer.id} takes no part in the exchange by code.`);
   const key = proofKey("code", shared, welcome.cluster);
   await session.stream.send({ type: "proof", proof: toText(proofOf(key, "joiner", transcript)) });
   const { proof } = await expectFrame(session, Accepted);
   if (!proof || !isProof(key, "responder", transcript, proof))
-    throw failed(`The machine ${session.peer.id} does not know the code.`);
+    throw proofFailed(`The machine ${session.peer.id} does not know the code.`);
+}
+
+/** The two sides show the same words unless somebody is in between; whether they do, people say. */
+async function showWords(session: Session, welcome: Welcome, transcript: Buffer): Promise<string> {
+  if (!welcome.commitment) throw proofFailed(`The machine ${session.peer.id} is not bound to a number of its own.`);
+  const joiner = newNonce();
+  await session.stream.send({ type: "number", number: toText(joiner) });
+  const { number: responder, salt } = await expectFrame(session, ResponderNumber);
+  if (!isCommittedTo(welcome.commitment, responder, salt))
+    throw proofFailed(`The machine ${session.peer.id} shows another number than the one it was bound to.`);
+  return wordsOf(transcript, { joiner, responder });
 }
 
 /** The next frame, which has to be of this kind. */
 async function expectFrame<T extends z.ZodType>(session: Session, schema: T): Promise<z.output<T>> {
-  let frame: unknown;
-  try {
-    frame = await session.stream.next();
-  } catch (error) {
-    throw failed("It does not speak the join protocol.", error);
-  }
-  if (frame === undefined)
-    throw new DvError("JOIN_UNREACHABLE", "The machine ended the connection before it had proved itself.");
+  const frame = await nextFrame(session);
   const refused = Refused.safeParse(frame);
   if (refused.success) throw refusal(refused.data);
   const parsed = schema.safeParse(frame);
-  if (!parsed.success) throw failed("It does not speak the join protocol.", parsed.error);
+  if (!parsed.success) throw proofFailed("It does not speak the join protocol.", parsed.error);
   return parsed.data;
 }
 
@@ -121,7 +130,7 @@ async function expectFrame<T extends z.ZodType>(session: Session, schema: T): Pr
 function refusal({ code, versions }: Refused): DvError {
   if (code === "JOIN_VERSION") return versionError(versions);
   if (code === "JOIN_MODE_REFUSED") return new DvError(code, "The machine lets nobody in by this kind of proof now.");
-  return failed("The machine does not believe this one.");
+  return proofFailed("The machine does not believe this one.");
 }
 
 function versionError(versions: readonly number[]): DvError {
@@ -129,8 +138,4 @@ function versionError(versions: readonly number[]): DvError {
   return new DvError("JOIN_VERSION", `The machine speaks ${named(versions)}; this one speaks ${named(VERSIONS)}.`, {
     details: { own: VERSIONS, peer: versions },
   });
-}
-
-function failed(message: string, cause?: unknown): DvError {
-  return new DvError("JOIN_PROOF_FAILED", message, { cause });
 }

@@ -9,6 +9,8 @@ import {
   commonVersion,
   cpaceOptions,
   Hello,
+  JoinerNumber,
+  type JoinFacts,
   newNonce,
   Proof,
   type Refused,
@@ -18,8 +20,9 @@ import {
   type WelcomeFacts,
 } from "./handshake.ts";
 import type { NonceCache } from "./nonces.ts";
-import type { Peer, Session } from "./session.ts";
+import { nextFrame, type Peer, proofFailed, type Session } from "./session.ts";
 import { isProof, type ProofMode, proofKey, proofOf } from "./transcript.ts";
+import { commitmentTo, wordsOf } from "./words.ts";
 
 /** The one-time code that is open now. */
 export interface OpenCode {
@@ -38,6 +41,8 @@ export interface ProofSources {
   code(): Promise<OpenCode | undefined>;
   /** Ends the code, which was right; false when somebody else was quicker. */
   codeUsed(peer: Peer): Promise<boolean>;
+  /** Takes in who waits until somebody has compared the words of the session; false when it may not. It shows them only afterwards. */
+  words(peer: Peer, facts: JoinFacts): Promise<boolean>;
   /** Whether a key is a member's: true lets it in by proof `member`. */
   isMember(id: string, spki: string): boolean | undefined;
 }
@@ -66,7 +71,7 @@ export async function proveAsResponder(session: Session, sources: ProofSources, 
 
 async function prove(session: Session, sources: ProofSources, nonces: NonceCache): Promise<Peer> {
   const hello = await readHello(session);
-  if (!nonces.admit(hello.nonce)) throw failed("A number that was drawn before came again.");
+  if (!nonces.admit(hello.nonce)) throw proofFailed("A number that was drawn before came again.");
   const mode = modeOf(hello);
   const welcome: WelcomeFacts = {
     versions: [...VERSIONS],
@@ -77,6 +82,7 @@ async function prove(session: Session, sources: ProofSources, nonces: NonceCache
   };
   const transcript = transcriptOfHello(session, hello, welcome);
   const round: Round = { session, sources, hello, welcome, transcript, peer: { ...session.peer, proof: mode } };
+  if (mode === "words") return await showWords(round);
   if (mode === "secret") await proveBySecret(round);
   else if (mode === "code") await proveByCode(round);
   else await proveByKey(round);
@@ -91,7 +97,7 @@ async function proveBySecret(round: Round): Promise<void> {
   const key = proofKey("secret", secret, sources.cluster);
   await sendWelcome(round, { proof: toText(proofOf(key, "responder", transcript)) });
   const { proof } = await expectFrame(session, Proof);
-  if (!isProof(key, "joiner", transcript, proof)) throw failed("It does not have the cluster secret.");
+  if (!isProof(key, "joiner", transcript, proof)) throw proofFailed("It does not have the cluster secret.");
   await session.stream.send({ type: "accepted" });
 }
 
@@ -99,28 +105,43 @@ async function proveByCode(round: Round): Promise<void> {
   const { session, sources, hello, transcript, peer } = round;
   const open = await sources.code();
   if (!open) throw closed("No code is open.");
-  if (!hello.share) throw failed("It offers a code and takes no part in the exchange.");
+  if (!hello.share) throw proofFailed("It offers a code and takes no part in the exchange.");
   const run = startCpace(cpaceOptions(session, "responder", open.code));
   const shared = run.finish({ share: hello.share, data: new Uint8Array() });
-  if (!shared) throw failed("Its share of the exchange is none.");
+  if (!shared) throw proofFailed("Its share of the exchange is none.");
   await sendWelcome(round, { share: toText(run.message.share) });
   const { proof } = await expectFrame(session, Proof);
   // A try counts before it is judged: who cuts the connection now, or crashes us, has had it all the same.
   if (!(await open.spend())) throw closed("The code has no tries left.");
   const key = proofKey("code", shared, sources.cluster);
-  if (!isProof(key, "joiner", transcript, proof)) throw failed("It does not know the code.");
+  if (!isProof(key, "joiner", transcript, proof)) throw proofFailed("It does not know the code.");
   if (!(await sources.codeUsed(peer))) throw closed("The code has been used by another machine.");
   await session.stream.send({ type: "accepted", proof: toText(proofOf(key, "responder", transcript)) });
+}
+
+/** Nobody is proved by this: people compare what it leads to. */
+async function showWords(round: Round): Promise<Peer> {
+  const { session, sources, hello, transcript, peer } = round;
+  const [responder, salt] = [newNonce(), newNonce()];
+  await sendWelcome(round, { commitment: toText(commitmentTo(responder, salt)) });
+  const { number: joiner } = await expectFrame(session, JoinerNumber);
+  const waiting = { ...peer, words: wordsOf(transcript, { joiner, responder }) };
+  if (!(await sources.words(waiting, hello.facts))) throw closed("Nobody may wait for approval now.");
+  await session.stream.send({ type: "number", number: toText(responder), salt: toText(salt) });
+  return waiting;
 }
 
 /** TLS has shown that the peer holds its key, and the peer has pinned ours. */
 async function proveByKey(round: Round): Promise<void> {
   const { id, spki } = round.peer;
-  if (round.sources.isMember(id, spki) !== true) throw failed("Its key is no member's.");
+  if (round.sources.isMember(id, spki) !== true) throw proofFailed("Its key is no member's.");
   await sendWelcome(round, {});
 }
 
-async function sendWelcome({ session, welcome }: Round, more: { share?: string; proof?: string }): Promise<void> {
+async function sendWelcome(
+  { session, welcome }: Round,
+  more: { share?: string; proof?: string; commitment?: string },
+): Promise<void> {
   await session.stream.send({ type: "welcome", ...welcome, nonce: toText(welcome.nonce), ...more });
 }
 
@@ -128,7 +149,7 @@ async function sendWelcome({ session, welcome }: Round, more: { share?: string; 
 async function readHello(session: Session): Promise<Hello> {
   const frame = await nextFrame(session);
   const any = AnyHello.safeParse(frame);
-  if (!any.success) throw failed("It does not speak the join protocol.", any.error);
+  if (!any.success) throw proofFailed("It does not speak the join protocol.", any.error);
   if (commonVersion(VERSIONS, any.data.versions) === undefined)
     throw new DvError("JOIN_VERSION", `It speaks dvj/${any.data.versions.join(", dvj/")}.`);
   return parsed(Hello.safeParse(frame));
@@ -137,7 +158,7 @@ async function readHello(session: Session): Promise<Hello> {
 /** The joiner's first offer counts; whether it has another is of no interest, or a relay could choose for us. */
 function modeOf(hello: Hello): ProofMode {
   const [first] = hello.modes;
-  if (first === "secret" || first === "code" || first === "member") return first;
+  if (first === "secret" || first === "code" || first === "words" || first === "member") return first;
   throw closed("It offers a kind of proof that is not known here.");
 }
 
@@ -146,7 +167,7 @@ function transcriptOfHello(session: Session, hello: Hello, welcome: WelcomeFacts
     return transcriptOfSession(session, "responder", hello, welcome);
   } catch (error) {
     // Half a surrogate has no canonical JSON.
-    throw failed("Its facts cannot be hashed.", error);
+    throw proofFailed("Its facts cannot be hashed.", error);
   }
 }
 
@@ -154,20 +175,8 @@ async function expectFrame<T extends z.ZodType>(session: Session, schema: T): Pr
   return parsed(schema.safeParse(await nextFrame(session)));
 }
 
-async function nextFrame(session: Session): Promise<unknown> {
-  let frame: unknown;
-  try {
-    frame = await session.stream.next();
-  } catch (error) {
-    throw failed("It does not speak the join protocol.", error);
-  }
-  if (frame === undefined)
-    throw new DvError("JOIN_UNREACHABLE", "It ended the connection before it had proved itself.");
-  return frame;
-}
-
 function parsed<T>(result: z.ZodSafeParseResult<T>): T {
-  if (!result.success) throw failed("It does not speak the join protocol.", result.error);
+  if (!result.success) throw proofFailed("It does not speak the join protocol.", result.error);
   return result.data;
 }
 
@@ -179,8 +188,4 @@ function refusalCode(error: unknown): Refused["code"] {
 
 function closed(message: string): DvError {
   return new DvError("JOIN_MODE_REFUSED", message);
-}
-
-function failed(message: string, cause?: unknown): DvError {
-  return new DvError("JOIN_PROOF_FAILED", message, { cause });
 }

@@ -22,6 +22,8 @@ export interface Peer {
   /** SHA-256 over the peer's public key (SPKI), hexadecimal. */
   readonly spki: string;
   readonly proof: ProofMode;
+  /** With proof `words`: what both screens show. Nothing is proved before a person has compared them. */
+  readonly words?: string;
 }
 
 /** A session before the proof. */
@@ -44,13 +46,31 @@ export async function joinTls(identityPem: string, certificatePem?: string) {
  */
 export function sessionOf(socket: TLSSocket, own: string): Session {
   const key = socket.getPeerX509Certificate()?.publicKey;
-  if (!key) throw new DvError("JOIN_PROOF_FAILED", "The other end shows no certificate.");
+  if (!key) throw proofFailed("The other end shows no certificate.");
   const spki = spkiHashOfKey(key);
-  if (spki === own) throw new DvError("JOIN_PROOF_FAILED", "The other end shows this machine's own key.");
+  if (spki === own) throw proofFailed("The other end shows this machine's own key.");
   return {
     own,
     peer: { id: nodeIdOf(key), spki },
     exporter: socket.exportKeyingMaterial(EXPORTER_BYTES, EXPORTER, Buffer.alloc(0)),
     stream: new FrameStream(socket),
   };
+}
+
+/** The next frame before the proof. @throws JOIN_PROOF_FAILED for what is no frame, JOIN_UNREACHABLE when the connection has ended */
+export async function nextFrame({ stream }: Session): Promise<unknown> {
+  let frame: unknown;
+  try {
+    frame = await stream.next();
+  } catch (error) {
+    throw proofFailed("It does not speak the join protocol.", error);
+  }
+  if (frame === undefined)
+    throw new DvError("JOIN_UNREACHABLE", "It ended the connection before it had proved itself.");
+  return frame;
+}
+
+/** The other end has not proved what it had to. */
+export function proofFailed(message: string, cause?: unknown): DvError {
+  return new DvError("JOIN_PROOF_FAILED", message, { cause });
 }

@@ -10,7 +10,7 @@ const PROTOCOL = "dvj/1";
 const HASH_BYTES = 32;
 
 /** Kinds of proof, as they are called on the wire. */
-export type ProofMode = "secret" | "code" | "member";
+export type ProofMode = "secret" | "code" | "words" | "member";
 /** Who of the two proves something. */
 export type ProofRole = "joiner" | "responder";
 

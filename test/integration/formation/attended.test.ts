@@ -24,18 +24,7 @@ beforeAll(async () => {
     Machine.create("node-2"),
     Machine.create("node-3"),
   ]);
-  const founded = await first.dvctl("cluster", "init", "--single", "--id", "lab1", "--etc", first.etc, ...first.flags);
-  expect(founded).toMatchObject({ code: 0 });
-  first.start("bus", "discovery", "gateway", "node-agent");
-  for (const noun of ["cluster", "maintenance"]) {
-    let said = "";
-    const answers = async () => {
-      const { code, stderr } = await first.dvctl(noun, "status");
-      said = stderr;
-      return code === 0;
-    };
-    await waitFor(answers, PATIENCE_MS, () => `${noun} status: ${said}; ${first.log.slice(-4_000)}`);
-  }
+  await first.foundAlone();
 });
 
 afterAll(async () => {

@@ -172,6 +172,7 @@ export async function startMembership(cluster: BusCluster): Promise<ConnectedBus
     listMembers: { items: [member], nextCursor: null },
     listCertificates: { items: [{ node, name: "node-1", state: "valid", ...certificate }], nextCursor: null },
     listPending: { items: [] },
+    approveNode: { node: "mfrggzdfmztwq2lk", name: "node-4", role: "worker", until: NOW },
     acceptNode: { code: "k7qf2m9xpt", until: NOW, tries: 3, addresses: ["192.0.2.11:8422"] },
   };
   await serve(bus, withoutDurable(clusterContract), (name) => answers[name]);

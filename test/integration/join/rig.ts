@@ -49,6 +49,7 @@ export async function startPort(change: Partial<ListenerOptions> = {}, self = ma
     log: silentLogger(),
     secret: () => SECRET,
     code: () => Promise.resolve(undefined),
+    words: () => Promise.resolve(false),
     codeUsed: (peer) => Promise.resolve(seen.used.push(peer) > 0),
     isMember: () => undefined,
     handle: (peer, message) => {

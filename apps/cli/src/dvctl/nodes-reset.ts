@@ -6,9 +6,8 @@ import { NodeId } from "@debvisor/proto-events/primitives";
 import { readMembership } from "@debvisor/shared/node-files";
 import { z } from "zod";
 import { type Call, type CommandSpec, EXIT } from "../command.ts";
-import { confirm } from "../confirm.ts";
 import { contextCluster } from "../context.ts";
-import { asOwner, etcFlag, folderOf, MACHINE_PRIVILEGE, nodeDirFlag } from "../machine-flags.ts";
+import { agreed, etcFlag, folderOf, MACHINE_PRIVILEGE, nodeDirFlag } from "../machine-flags.ts";
 
 const Input = z.strictObject({
   id: NodeId.describe("Node id of this machine, so that no other one is hit."),
@@ -44,19 +43,8 @@ export const nodesReset: CommandSpec = {
     undo: "Cannot be undone: the key is gone.",
     recovery: "After a power cut run it again; a machine without a membership file starts no service.",
   },
-  run: async (call) => {
-    const plan = {
-      title: "dvctl nodes reset",
-      effect: "destroy" as const,
-      targets: [String(call.given["id"])],
-      perNode: false,
-      input: call.given,
-      changes: CHANGES,
-      undo: "Cannot be undone.",
-    };
-    const stop = await confirm(plan, call);
-    return stop ?? (await asOwner(() => reset(call)));
-  },
+  run: (call) =>
+    agreed(call, { title: "dvctl nodes reset", changes: CHANGES, undo: "Cannot be undone." }, () => reset(call)),
 };
 
 async function reset(call: Call): Promise<number> {
