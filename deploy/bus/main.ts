@@ -3,13 +3,14 @@
  * What `debvisor-nats.service` runs on a server node: a nats-server as a member of the bus, from the node's files. Not
  * nats-server itself, because a lone server needs help to found a cluster and to come back (DESIGN.md 5).
  */
+import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { createLogger } from "@debvisor/shared/log";
 import { followFiles } from "@debvisor/shared/nats-server/follow";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import { memberFromFiles, startMember } from "@debvisor/shared/nats-server/member-from-files";
-import { readMembership, readNode } from "@debvisor/shared/node-files";
+import { nodePaths, readMembership, readNode } from "@debvisor/shared/node-files";
 
 const { values } = parseArgs({ options: { "node-dir": { type: "string", default: "/var/lib/debvisor" } } });
 const dir = values["node-dir"];
@@ -18,6 +19,11 @@ const log = createLogger({ level: "info", base: { service: "nats" } });
 try {
   const membership = readMembership(dir);
   if (!membership) throw new DvError("UNAVAILABLE", "This node does not belong to a cluster yet.");
+  if (existsSync(nodePaths(dir).rescue))
+    throw new DvError(
+      "UNAVAILABLE",
+      "A rescue of this server has not ended; go on with dvctl cluster rescue --confirm.",
+    );
   const { path } = await locateNatsServer({ cacheDir: `${dir}/cache`, fetch: false, log: (line) => log.info(line) });
   const member = memberFromFiles(dir, readNode(dir), membership, path, log);
   if (!member) throw new DvError("UNAVAILABLE", "This node is no server; it uses the servers of others.");

@@ -87,6 +87,10 @@ export function nodePaths(dir: string) {
     node: join(dir, "node.json"),
     identity: join(dir, "identity.pem"),
     membership: join(dir, "membership.json"),
+    /** Servers only: every server of the cluster, as this one saw the membership last. */
+    servers: join(dir, "servers.json"),
+    /** A rescue that was begun and has not ended. */
+    rescue: join(dir, "rescue.json"),
     /** Servers only. */
     secrets: join(dir, "secrets", "server.json"),
     /** What an elector must not forget, and what it decided. */

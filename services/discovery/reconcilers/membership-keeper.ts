@@ -25,7 +25,7 @@ import { z } from "zod";
 import { certificateAddresses, writeTls } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";
-import { CLUSTER_KEY, joined, overdue, servingMembers } from "../model/membership.ts";
+import { CLUSTER_KEY, joined, overdue, serversOf } from "../model/membership.ts";
 import type { MembershipStore } from "./membership-store.ts";
 
 const LOOK_MS = 500;
@@ -178,13 +178,18 @@ class Keeper {
     // The JWTs in the file are new each time; what they are made of tells whether there is something to write.
     const content = JSON.stringify([
       own.state,
-      servingMembers(members, node).map(({ id, endpoints, key }) => [id, endpoints, key]),
+      serversOf(members).map(({ id, name, state, incarnation, endpoints, key }) => [
+        ...[id, name, state, incarnation],
+        ...[endpoints, key],
+      ]),
       revokedUsers(members),
     ]);
     if (content === this.#written) return;
     const { monitorPort: monitor, helperPorts: helper } = current.server;
     const membership = await membershipOf(own, members, store.cluster(), secrets, { monitor, helper });
     writePrivateFile(nodePaths(dir).membership, json(membership));
+    // What a rescue goes by when nobody else answers any more.
+    writePrivateFile(nodePaths(dir).servers, json({ version: 1, servers: serversOf(members) }));
     this.#written = content;
   }
 
