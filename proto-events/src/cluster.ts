@@ -227,7 +227,7 @@ export const clusterContract = contract({
       version: 1,
       payload: MemberFact.extend({ reason: Reason, actor: Actor }),
     }),
-    rescued: event({
+    "survivor.rescued": event({
       summary: "A server that was left alone goes on without the others, which were declared off for ever.",
       version: 1,
       payload: z.object({

@@ -85,14 +85,14 @@ export async function recordEnd(bus: ConnectedBus, node: NodeFile, journal: Resc
   await registry.stop();
   await bus.publishEvent(
     clusterContract,
-    "rescued",
+    "survivor.rescued",
     {
       ...{ rescue: id, survivor: node.id, reason, actor },
       off: off.map((server) => ({ node: server.id, name: server.name })),
       formation: formation.after,
       before: formation.before,
     },
-    { subject: node.id, id: idOf(`rescued ${id}`), actor },
+    { subject: node.id, id: idOf(`survivor.rescued ${id}`), actor },
   );
   await record(bus, log, bodyOf(journal, "outcome"));
 }
