@@ -26,6 +26,8 @@ import { waitFor } from "../../support/wait-for.ts";
 
 const lacking = lanLacks();
 const OFF = ["m2", "m3"];
+/** Join port of the survivor. */
+const JOIN = "10.77.0.1:8422";
 const PATIENCE_MS = 40_000;
 /** Services of a server with users of their own on the bus, and the users that core parts have besides. */
 const SERVICES = 4;
@@ -66,10 +68,8 @@ describe.skipIf(lacking.length > 0)(`a lone survivor (lacking here: ${lacking.jo
     await loseMachine(formation, third);
   }, 60_000);
 
-  test("is refused when not every other server is declared off, or one that is none", async () => {
+  test("is refused when not every other server is declared off, and while its own network is down", async () => {
     expect(await refusal(["m2"])).toMatch(/^6 .*Not declared off with --off.*: m3 /s);
-    expect(await refusal(["m2", "m4"])).toMatch(/^3 .*m4, which is no server.*NODE_NOT_FOUND/s);
-    expect(await refusal(["m1", "m2", "m3"])).toMatch(/^2 .*--off names this machine, m1/s);
     await formation.lan.link(survivor.host, "down");
     expect(await refusal(OFF)).toMatch(/^6 .*The network of this machine is down/s);
     await formation.lan.link(survivor.host, "up");
@@ -155,13 +155,29 @@ describe.skipIf(lacking.length > 0)(`a lone survivor (lacking here: ${lacking.jo
     const joined = await type(
       fresh,
       "debvisor-join",
-      ...["--code", code, "--role", "server", "--address", `${survivor.address()}:8422`],
+      ...["--code", code, "--role", "server", "--address", JOIN],
       ...["--node-dir", fresh.nodeDir],
     );
     expect(joined).toMatchObject({ code: 0 });
     await untilMember(fresh, PATIENCE_MS);
     await formation.untilMembers(survivor, ["m1", "m4"], PATIENCE_MS);
-    expect(idOf(fresh)).not.toBe(idOf(second));
+  });
+
+  test("takes in one that was lost, as a new node, once it was reset", { timeout: 60_000 }, async () => {
+    const before = idOf(second);
+    const asks = async () => {
+      const { stdout } = await dvctl(survivor, "nodes", "accept", "--json");
+      const { code } = JSON.parse(stdout) as { code: string };
+      return await type(second, "debvisor-join", "--code", code, "--address", JOIN, "--node-dir", second.nodeDir);
+    };
+    await stopTarget(second);
+    expect(await asks()).toMatchObject({ code: 5 });
+    const reset = await dvctl(second, "nodes", "reset", before, "--confirm", "--node-dir", second.nodeDir);
+    expect(reset.code, reset.stderr).toBe(0);
+    const joined = await asks();
+
+    expect(joined.code, joined.stderr).toBe(0);
+    expect(idOf(second)).not.toBe(before);
   });
 });
 
