@@ -3,7 +3,7 @@
  * Looks at a machine and at the other servers before a rescue: reads files and dials, and changes nothing. What it finds against a
  * rescue is thrown.
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
@@ -40,7 +40,7 @@ export interface Survivor {
   readonly secrets: ServerSecrets;
   /** The other servers that were not removed. */
   readonly others: readonly Member[];
-  /** When anything was last written into its copy of the cluster's data. */
+  /** When the last message was stored in its copy of the cluster's data. */
   readonly dataFrom: Date;
 }
 
@@ -126,13 +126,9 @@ function dataOf(dir: string, { trust }: ServerSecrets): Date {
   const missing = assetNames().filter((name) => !existsSync(join(streams, name)));
   if (missing.length > 0)
     throw refused(`this machine has no copy of ${missing.join(", ")}: another server has to go on`);
-  const written = assetNames().map((name) => newest(join(streams, name)));
-  return new Date(Math.max(...written));
-}
-
-/* The log of a stream's group is written with every change of it. */
-function newest(folder: string): number {
-  return Math.max(...[folder, join(folder, "msgs")].filter(existsSync).map((path) => statSync(path).mtimeMs));
+  // Blocks of messages; other files are written at each stop as well.
+  const blocks = readdirSync(streams, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".blk"));
+  return new Date(Math.max(0, ...blocks.map((file) => statSync(join(streams, file)).mtimeMs)));
 }
 
 function capital(text: string): string {
