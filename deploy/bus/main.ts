@@ -3,6 +3,7 @@
  * What `debvisor-nats.service` runs on a server node: a nats-server as a member of the bus, from the node's files. Not
  * nats-server itself, because a lone server needs help to found a cluster and to come back (DESIGN.md 5).
  */
+import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { createLogger } from "@debvisor/shared/log";
@@ -22,6 +23,11 @@ const log = createLogger({ level: "info", base: { service: "nats" } });
 try {
   const membership = readMembership(dir);
   if (!membership) throw new DvError("UNAVAILABLE", "This node does not belong to a cluster yet.");
+  if (existsSync(nodePaths(dir).rescue))
+    throw new DvError(
+      "UNAVAILABLE",
+      "A rescue of this server has not ended; go on with dvctl cluster rescue --confirm.",
+    );
   const { path } = await locateNatsServer({ cacheDir: `${dir}/cache`, fetch: false, log: (line) => log.info(line) });
   const member = memberFromFiles(dir, openNode(dir), membership, path, log);
   if (!member) throw new DvError("UNAVAILABLE", "This node is no server; it uses the servers of others.");

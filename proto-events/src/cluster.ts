@@ -277,6 +277,19 @@ export const clusterContract = contract({
       version: 1,
       payload: MemberFact.extend({ reason: Reason, actor: Actor }),
     }),
+    "survivor.rescued": event({
+      summary: "A server that was left alone goes on without the others, which were declared off for ever.",
+      version: 1,
+      payload: z.object({
+        rescue: z.string().describe("Random id of the rescue."),
+        survivor: NodeId,
+        off: z.array(z.object({ node: NodeId, name: NodeName })).describe("Servers that were declared off."),
+        formation: z.string().describe("Id of the formation from now on."),
+        before: z.string().describe("Id of the formation that the others still know."),
+        reason: Reason,
+        actor: Actor,
+      }),
+    }),
     "join.refused": event({
       summary: "A machine that proved itself was refused.",
       version: 1,

@@ -151,6 +151,12 @@ export const SPECIFIC_ERROR_CODES = {
     remedy:
       "See docs/guides/recover-a-cluster.md; the one without workloads is reset with `dvctl nodes reset --confirm ID`.",
   },
+  RESCUE_REFUSED: {
+    kind: "precondition-failed",
+    summary: "Going on alone could split the cluster or lose what others hold; nothing was changed.",
+    remedy:
+      "The message says what stands against it. Power off for ever every other server and name each with --off; see docs/guides/recover-a-cluster.md.",
+  },
   PRESEED_INVALID: {
     kind: "invalid-argument",
     summary: "The preseed file cannot be used.",

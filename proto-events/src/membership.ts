@@ -81,6 +81,8 @@ export const ClusterEntry = z.object({
   order: EntryOrder.optional(),
   /** The order of the operation that changed `servers` last. */
   sizeOrder: EntryOrder.optional(),
+  /** When a lone survivor was rescued last: credentials of core parts that were issued before count no more. */
+  rescuedAt: Timestamp.optional(),
 });
 export type ClusterEntry = z.output<typeof ClusterEntry>;
 

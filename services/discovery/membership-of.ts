@@ -2,7 +2,7 @@
 /** What a member's files say, derived from the membership: which servers there are, whom to obey, by what to check signatures. */
 import { hkdfSync } from "node:crypto";
 import type { ClusterEntry, Member } from "@debvisor/proto-events/membership";
-import { commandSigners, serverTrust, verifierTrust } from "@debvisor/shared/bus/trust";
+import { commandSigners, type RevokedUsers, serverTrust, verifierTrust } from "@debvisor/shared/bus/trust";
 import { hostPort } from "@debvisor/shared/join/addresses";
 import type { Membership, ServerSecrets } from "@debvisor/shared/node-files";
 import { servingMembers } from "./model/membership.ts";
@@ -25,6 +25,15 @@ export function revokedUsers(members: ReadonlyMap<string, Member>): { publicKey:
   return [...members.values()].flatMap((member) => revocationOf(member) ?? []);
 }
 
+/** The same with the users of core parts that a rescue made void. */
+export function revokedBy(
+  members: ReadonlyMap<string, Member>,
+  { rescuedAt }: Pick<ClusterEntry, "rescuedAt">,
+): RevokedUsers {
+  const coreUntil = rescuedAt === undefined ? undefined : Math.floor(Date.parse(rescuedAt) / 1_000);
+  return { users: revokedUsers(members), coreUntil };
+}
+
 /** Where a server listens, besides what everybody may know of it. */
 export interface LocalPorts {
   readonly monitor: number;
@@ -38,7 +47,7 @@ export interface LocalPorts {
 export async function membershipOf(
   member: Member,
   members: ReadonlyMap<string, Member>,
-  cluster: Pick<ClusterEntry, "cluster" | "formation">,
+  cluster: Pick<ClusterEntry, "cluster" | "formation" | "rescuedAt">,
   secrets: ServerSecrets,
   local: LocalPorts | undefined,
 ): Promise<Membership> {
@@ -68,7 +77,7 @@ export async function membershipOf(
             helperPorts: [...local.helper],
             routes: everyone.map(({ host, cluster: port }) => hostPort(host, port)),
             routePassword: secrets.routePassword,
-            trust: await serverTrust(secrets.trust, { users: revokedUsers(members) }),
+            trust: await serverTrust(secrets.trust, revokedBy(members, cluster)),
           },
         }
       : {}),

@@ -89,6 +89,10 @@ export function nodePaths(dir: string) {
     /** To which machine the key is bound. */
     binding: join(dir, "binding.json"),
     membership: join(dir, "membership.json"),
+    /** Servers only: every server of the cluster, as this one saw the membership last. */
+    servers: join(dir, "servers.json"),
+    /** A rescue that was begun and has not ended. */
+    rescue: join(dir, "rescue.json"),
     /** Servers only. */
     secrets: join(dir, "secrets", "server.json"),
     /** What an elector must not forget, and what it decided. */

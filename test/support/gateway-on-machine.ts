@@ -65,7 +65,7 @@ export class ApiKey {
   async write(machine: Runs): Promise<string> {
     const answer = await this.ask(machine, "POST", "/v1/tokens", { name: `by ${machine.name}`, role: "viewer" });
     if (answer?.status !== 201) throw new Error(`a write by ${machine.name} was refused: ${JSON.stringify(answer)}`);
-    return String(answer.body["id"]);
+    return (answer.body["token"] as { readonly id: string }).id;
   }
 
   /** Names of the members that a gateway shows in a state, sorted; empty when it does not answer. */

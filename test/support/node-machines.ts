@@ -75,7 +75,8 @@ export function entry(machine: Machine, file: string): string[] {
   return [process.execPath, path.join(ROOT, file), "--node-dir", machine.nodeDir];
 }
 
-async function startUnits(machine: Machine): Promise<void> {
+/** Starts the units of a machine that is on; resolves when all have been started. */
+export async function startUnits(machine: Machine): Promise<void> {
   const membership = nodePaths(machine.nodeDir).membership;
   const start = (name: string) => machine.supervise(name, commandOf(machine, name));
   if (!existsSync(membership)) {

@@ -6,6 +6,7 @@ import {
   eventReaderPermissions,
   nodeTemplate,
   type Permissions,
+  rescuePermissions,
   streamAdminPermissions,
   systemPermissions,
 } from "@debvisor/shared/bus/permissions";
@@ -23,6 +24,7 @@ export function permissionsPage(): string {
     ["event reader", "CORE", eventReaderPermissions("events-name")],
     ["stream administrator", "CORE", streamAdminPermissions("stream-admin-node")],
     ["system", "SYS", systemPermissions("system-node")],
+    ["rescue", "SYS", rescuePermissions("rescue-node")],
   ];
   const sections = identities.map(([name, account, { pub, sub, resp }]) =>
     [

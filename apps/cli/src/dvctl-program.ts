@@ -10,6 +10,7 @@ import { auditStatus } from "./dvctl/audit-status.ts";
 import { auditVerify } from "./dvctl/audit-verify.ts";
 import { clusterInit } from "./dvctl/cluster-init.ts";
 import { clusterPrepare } from "./dvctl/cluster-prepare.ts";
+import { clusterRescue } from "./dvctl/cluster-rescue.ts";
 import { completion } from "./dvctl/completion.ts";
 import { configShow } from "./dvctl/config-show.ts";
 import { contextShow } from "./dvctl/context-show.ts";
@@ -52,6 +53,7 @@ const HANDWRITTEN = [
   clusterInit,
   clusterPrepare,
   nodesRebind,
+  clusterRescue,
   nodesReset,
   credentialsCreate,
   eventsFollow,

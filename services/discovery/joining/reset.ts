@@ -85,6 +85,8 @@ export function resetNode(dir: string, node: string): Reset {
   const hasState = existsSync(state);
   const candidates = [
     paths.membership,
+    paths.servers,
+    paths.rescue,
     // The whole folder: what it holds is for servers of the cluster that is left.
     dirname(paths.secrets),
     join(dir, "credentials"),

@@ -55,7 +55,7 @@ export function writeTls(dir: string, tls: { authorities: string; certificate: s
 }
 
 /** A server has the authority's keys, so it signs the credentials of its own core parts. */
-async function issueOwn(dir: string, id: string, secrets: ServerSecrets): Promise<void> {
+export async function issueOwn(dir: string, id: string, secrets: ServerSecrets): Promise<void> {
   const issuer = createIssuer(secrets.trust);
   const paths = nodePaths(dir);
   const write = (purpose: string, { creds }: { creds: string }) => writePrivateFile(paths.credential(purpose), creds);

@@ -139,6 +139,12 @@ export function serverNameOf({ id, incarnation }: Pick<Member, "id" | "incarnati
 /** A server that takes part in the bus. */
 export type ServingMember = Member & { readonly endpoints: NonNullable<Member["endpoints"]> };
 
+/** Every server that was not removed, those that are still joining included, by id. */
+export function serversOf(members: ReadonlyMap<string, Member>): Member[] {
+  const servers = [...members.values()].filter(({ role, state }) => role === "server" && state !== "removed");
+  return servers.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
 /** Servers that take part in the bus: active ones, `self` first, then by id. */
 export function servingMembers(members: ReadonlyMap<string, Member>, self?: string): ServingMember[] {
   const serving = [...members.values()].filter(

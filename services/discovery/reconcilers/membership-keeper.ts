@@ -26,7 +26,7 @@ import { certificateAddresses, writeTls } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";
 import { redated } from "../model/founding-date.ts";
-import { ADMITTED_FOR_MS, CLUSTER_KEY, joined, servingMembers } from "../model/membership.ts";
+import { ADMITTED_FOR_MS, CLUSTER_KEY, joined, serversOf } from "../model/membership.ts";
 import { openWaiting, waitingKey } from "../model/words.ts";
 import type { MembershipStore } from "./membership-store.ts";
 
@@ -206,13 +206,18 @@ class Keeper {
     // The JWTs in the file are new each time; what they are made of tells whether there is something to write.
     const content = JSON.stringify([
       own.state,
-      servingMembers(members, node).map(({ id, endpoints, key }) => [id, endpoints, key]),
+      serversOf(members).map(({ id, name, state, incarnation, endpoints, key }) => [
+        ...[id, name, state, incarnation],
+        ...[endpoints, key],
+      ]),
       revokedUsers(members),
     ]);
     if (content === this.#written) return;
     const { monitorPort: monitor, helperPorts: helper } = current.server;
     const membership = await membershipOf(own, members, store.cluster(), secrets, { monitor, helper });
     writePrivateFile(nodePaths(dir).membership, json(membership));
+    // What a rescue goes by when nobody else answers any more.
+    writePrivateFile(nodePaths(dir).servers, json({ version: 1, servers: serversOf(members) }));
     this.#written = content;
   }
 

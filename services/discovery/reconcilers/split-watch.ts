@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Looks for a second formation of this cluster id on the LAN (RULES.md 5): an instance that shows our tag and is no member is asked,
+ * Looks for a second formation of this cluster id on the LAN (RULES.md 5): an instance that shows our tag and is no member (any more) is asked,
  * once both have proved themselves, to which formation it belongs. Another one is told of, and never merged with.
  */
 import { clusterContract } from "@debvisor/proto-events/cluster";
@@ -41,7 +41,7 @@ export function startSplitWatch(deps: SplitWatchDeps): Closable {
   const run = (async () => {
     while (!stopping.signal.aborted) {
       for (const candidate of strangers.values())
-        if (!deps.store.member(candidate.instance)) await look(deps, candidate, told, stopping.signal);
+        if (!belongs(deps, candidate.instance)) await look(deps, candidate, told, stopping.signal);
       await deps.clock.sleep(LOOK_MS, stopping.signal);
     }
   })();
@@ -52,6 +52,11 @@ export function startSplitWatch(deps: SplitWatchDeps): Closable {
       await Promise.race([run, deps.clock.sleep(500)]);
     },
   };
+}
+
+/** A removed one is a stranger: servers that were declared off may come back and go on as the formation that they know. */
+function belongs({ store }: SplitWatchDeps, instance: string): boolean {
+  return (store.member(instance)?.state ?? "removed") !== "removed";
 }
 
 async function look(

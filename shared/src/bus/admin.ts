@@ -113,6 +113,38 @@ export async function stirGroup(manager: JetStreamManager): Promise<void> {
   }
 }
 
+/**
+ * Lowers every stream to one replica, one at a time, after each has chosen a leader: only a leader has applied what the others
+ * acknowledged and this server had only in its log; lowered before that, it would be forgotten. Can be repeated at any time.
+ * @throws BUS_UNAVAILABLE naming the streams that have no leader after `patienceMs`
+ */
+export async function lowerReplicas(manager: JetStreamManager, patienceMs: number): Promise<{ lowered: string[] }> {
+  const deadline = systemClock.monotonic() + patienceMs;
+  const lowered: string[] = [];
+  for (;;) {
+    const infos = await Promise.all(assetNames().map((name) => infoOf(manager, name)));
+    const unled = assetNames().filter((_name, index) => !infos[index]?.cluster?.leader);
+    if (unled.length === 0) break;
+    if (systemClock.monotonic() > deadline)
+      throw new DvError("BUS_UNAVAILABLE", `Streams without a leader after ${patienceMs} ms: ${unled.join(", ")}.`);
+    await systemClock.sleep(100);
+  }
+  for (const name of assetNames()) {
+    const { config } = await manager.streams.info(name);
+    if (config.num_replicas > 1) {
+      await manager.streams.update(name, { ...config, num_replicas: 1 });
+      lowered.push(name);
+    }
+    await waitForReplicas(manager, name, 1, patienceMs);
+  }
+  return { lowered };
+}
+
+/** A stream without a leader may leave the question unanswered. */
+async function infoOf(manager: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
+  return await manager.streams.info(name).catch(() => undefined);
+}
+
 /** Code of the API for "no suitable peers for placement". */
 const NO_SUITABLE_PEERS = 10_005;
 

@@ -100,6 +100,17 @@ export function systemPermissions(user: string): Permissions {
   };
 }
 
+/**
+ * Permissions of the identity that gives a lone survivor its majority back, made for one rescue and kept nowhere: nobody else may
+ * lower what the group of servers counts as one.
+ */
+export function rescuePermissions(user: string): Permissions {
+  return {
+    pub: { allow: ["$JS.API.META.RESCUE", "$JS.API.SERVER.REMOVE"] },
+    sub: { allow: [`${inboxPrefix(user)}.>`] },
+  };
+}
+
 /** Name of the stream behind a bucket. */
 export function bucketStream(bucket: string): string {
   return `KV_${bucket}`;

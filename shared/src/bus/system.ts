@@ -39,6 +39,13 @@ export interface SystemConnection {
   removePeer(serverName: string, patienceMs?: number): Promise<void>;
   /** Asks once for the removal of a server. Answered late or never while leadership moves: look at the result instead. */
   askRemoval(serverName: string): Promise<void>;
+  /**
+   * Has the group of servers count this server alone as its majority, for five minutes. Undefined when it does, otherwise why not:
+   * a leader is known, or its log is empty.
+   */
+  lowerQuorum(): Promise<string | undefined>;
+  /** Takes a server out of the group that is off, by its id in the group: without it nobody knows its name. True when it is out. */
+  removeLost(peerId: string): Promise<boolean>;
   /** Asks the meta leader to hand over to the named server. The same caution applies. */
   stepDown(preferred: string): Promise<void>;
   /**
@@ -99,6 +106,11 @@ const JetStreamState = z.object({
 
 const AccountState = z.object({ data: z.object({ account_detail: z.object({ jwt: z.string().min(1) }) }) });
 
+const RescueAnswer = z.object({
+  new_quorum: z.number().optional(),
+  error: z.object({ description: z.string() }).optional(),
+});
+
 const UpdateAnswer = z.object({
   server: z.object({ name: z.string() }),
   error: z.object({ description: z.string() }).optional(),
@@ -141,6 +153,17 @@ class System implements SystemConnection {
 
   askRemoval(serverName: string): Promise<void> {
     return this.#ask("$JS.API.SERVER.REMOVE", { peer: serverName });
+  }
+
+  async lowerQuorum(): Promise<string | undefined> {
+    const answer = RescueAnswer.safeParse(await this.#answer("$JS.API.META.RESCUE", { quorum_needed: 1 }));
+    if (!answer.success) return "the server does not answer";
+    return answer.data.error?.description;
+  }
+
+  async removeLost(peerId: string): Promise<boolean> {
+    const answer = await this.#answer("$JS.API.SERVER.REMOVE", { peer: "", peer_id: peerId });
+    return z.object({ success: z.literal(true) }).safeParse(answer).success;
   }
 
   stepDown(preferred: string): Promise<void> {
@@ -189,6 +212,13 @@ class System implements SystemConnection {
   }
 
   async #ask(subject: string, body: unknown): Promise<void> {
-    await this.#connection.request(subject, JSON.stringify(body), { timeout: 500 }).catch(() => undefined);
+    await this.#answer(subject, body);
+  }
+
+  async #answer(subject: string, body: unknown): Promise<unknown> {
+    const reply = await this.#connection
+      .request(subject, JSON.stringify(body), { timeout: 500 })
+      .catch(() => undefined);
+    return reply?.json();
   }
 }

@@ -18,6 +18,7 @@ import {
   lastAudit,
   nodeTemplate,
   type Permissions,
+  rescuePermissions,
   streamAdminPermissions,
   systemPermissions,
 } from "./permissions.ts";
@@ -34,7 +35,12 @@ export interface Credential {
 export interface RevokedUsers {
   /** `publicKey`: `U…`. `at`: seconds since 1970; JWTs of that user issued then or before are refused. */
   readonly users: readonly { readonly publicKey: string; readonly at: number }[];
+  /** Seconds since 1970: users of core parts and of the system account whose JWTs were issued then or before. Default: none. */
+  readonly coreUntil?: number | undefined;
 }
+
+/** What stands for every user among the revocations of an account. */
+const EVERYBODY = "*";
 
 /** What nats-server needs to know of the authority. Holds no secret. */
 export interface ServerTrust {
@@ -73,6 +79,8 @@ export interface CredentialIssuer {
   forStreamAdmin(nodeId: string): Promise<Credential>;
   /** For the job that admits and removes servers. */
   forSystem(nodeId: string): Promise<Credential>;
+  /** For the rescue of a lone survivor; to be used once and kept nowhere. */
+  forRescue(nodeId: string): Promise<Credential>;
 }
 
 const UNLIMITED = { subs: -1, data: -1, payload: -1, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 };
@@ -102,20 +110,18 @@ export async function serverTrust(seeds: TrustSeeds, revoked: RevokedUsers = { u
   const keys = pairs(seeds);
   // Accounts share the list: it is short, and a key says nothing of where its user lives.
   const revocations = Object.fromEntries(revoked.users.map(({ publicKey, at }) => [checkedUserKey(publicKey), at]));
+  const coreRevocations = revoked.coreUntil ? { ...revocations, [EVERYBODY]: revoked.coreUntil } : revocations;
   const operator = { signer: keys.operator };
   const accounts = [
-    ["SYS", keys.system, { limits: { ...UNLIMITED } }],
-    ["CORE", keys.core, coreAccount(keys)],
-    ["NODES", keys.nodes, nodesAccount(keys)],
-    ["ENROL", keys.enrol, { limits: { ...UNLIMITED, ...NO_JETSTREAM, imports: 0, exports: 0 } }],
+    ["SYS", keys.system, { limits: { ...UNLIMITED }, revocations: coreRevocations }],
+    ["CORE", keys.core, { ...coreAccount(keys), revocations: coreRevocations }],
+    ["NODES", keys.nodes, { ...nodesAccount(keys), revocations }],
+    ["ENROL", keys.enrol, { limits: { ...UNLIMITED, ...NO_JETSTREAM, imports: 0, exports: 0 }, revocations }],
   ] as const;
   const jwts = await Promise.all(
     accounts.map(
       async ([name, key, claims]) =>
-        [
-          key.getPublicKey(),
-          await encodeAccount(name, key, { ...claims, revocations } as Partial<Account>, operator),
-        ] as const,
+        [key.getPublicKey(), await encodeAccount(name, key, claims as Partial<Account>, operator)] as const,
     ),
   );
   return {
@@ -168,6 +174,10 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
     forSystem: async (nodeId) => {
       const user = checked(`system-${checkedNode(nodeId)}`);
       return await issue(user, keys.system, undefined, systemPermissions(user));
+    },
+    forRescue: async (nodeId) => {
+      const user = checked(`rescue-${checkedNode(nodeId)}`);
+      return await issue(user, keys.system, undefined, rescuePermissions(user));
     },
   };
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One nats-server process: start, health, reload, stop. Restarting it after a crash is the supervisor's business. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
 import { clearOtherAccounts, safeTrust } from "./accounts.ts";
 import { type NatsServerSettings, natsServerConfig } from "./config.ts";
+
+const PEER_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /** Where a server's files are. */
 export interface NatsServerFiles {
@@ -101,21 +104,38 @@ export async function isHealthy(server: NatsProcess): Promise<boolean> {
 
 /** Size and leader of the meta group as this server sees it; undefined when it does not answer. */
 export async function metaGroup(
-  settings: NatsServerSettings,
-): Promise<{ size: number; leader: string; peers: string[] } | undefined> {
+  settings: Pick<NatsServerSettings, "monitorPort">,
+): Promise<{ size: number; leader: string; quorum: number; peers: string[]; ids: string[] } | undefined> {
   const reply = (await monitor(settings, "jsz?meta=1")) as
-    | { meta_cluster?: { cluster_size?: number; leader?: string; replicas?: { name: string }[] } }
+    | {
+        meta_cluster?: {
+          cluster_size?: number;
+          leader?: string;
+          quorum_needed?: number;
+          replicas?: { name: string; peer?: string }[];
+        };
+      }
     | undefined;
   const meta = reply?.meta_cluster;
   if (!meta) return undefined;
   return {
     size: meta.cluster_size ?? 0,
     leader: meta.leader ?? "",
+    /** How many of them are a majority. */
+    quorum: meta.quorum_needed ?? 0,
     peers: (meta.replicas ?? []).map(({ name }) => name),
+    // A server that was started without the others knows their ids and not their names.
+    ids: (meta.replicas ?? []).map(({ name, peer }) => peer ?? peerIdOf(name)),
   };
 }
 
-async function monitor(settings: NatsServerSettings, path: string): Promise<unknown> {
+/** Under which id nats-server keeps a server of that name in its groups. */
+export function peerIdOf(serverName: string): string {
+  const digest = createHash("sha256").update(serverName).digest().subarray(0, 8);
+  return [...digest].map((byte) => PEER_DIGITS[byte % PEER_DIGITS.length]).join("");
+}
+
+async function monitor(settings: Pick<NatsServerSettings, "monitorPort">, path: string): Promise<unknown> {
   try {
     const response = await fetch(`http://127.0.0.1:${settings.monitorPort}/${path}`, {
       signal: AbortSignal.timeout(800),

@@ -97,7 +97,8 @@ const PUBLISH = [
     "$JS.API.STREAM.LIST",
     "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.c",
   ],
-  ...["$JS.API.INFO", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.X"],
+  ...["$JS.API.INFO", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.META.RESCUE"],
+  "$JS.API.ACCOUNT.PURGE.X",
   ...[
     "$SYS.REQ.CLAIMS.UPDATE",
     "$SYS.REQ.CLAIMS.DELETE",
@@ -277,6 +278,12 @@ const IDENTITIES: readonly Identity[] = [
       "$SYS.REQ.SERVER.PING.JSZ",
       "$SYS.REQ.SERVER.PING.ACCOUNTZ",
     ],
+    subscribe: [],
+  },
+  {
+    name: "the user of a rescue",
+    credential: () => cluster().issuer.forRescue(own),
+    publish: ["$JS.API.SERVER.REMOVE", "$JS.API.META.RESCUE"],
     subscribe: [],
   },
   {
