@@ -91,12 +91,13 @@ function startCore(
       try {
         if (!store.ready) await store.start();
         if (!members.ready) await members.start();
+        if (!replicas.store.ready) await replicas.store.start();
         host ??= startOperationHost(context, bus, discoveryDefinitions({ store, members, bus, control }));
         running.push(await serve(context, bus, store, presence, host));
         running.push(await serveCluster(context, bus, { registry: store, members, presence, host, replicas }));
         running.push(startProjector({ ...context, store, bus, owner: node.id }));
         running.push(...replicaJob(context, bus, store, members, replicas));
-        running.push(await replicaAgent(context, replicas));
+        running.push(replicaAgent(context, replicas));
         running.push(...(await keepMembership(context, bus, store, members, presence)));
         return;
       } catch (error) {
@@ -116,7 +117,7 @@ function startCore(
       await Promise.race([up, clock.sleep(RETRY_MS)]);
       await host?.stop();
       await Promise.all(running.map((one) => one.stop()));
-      await Promise.all([store.stop(), members.stop()]);
+      await Promise.all([store.stop(), members.stop(), replicas.store.stop()]);
     },
   };
 }
@@ -198,7 +199,7 @@ function serveCluster({ clock }: Context, bus: Bus, parts: ClusterParts): Promis
   });
 }
 
-function replicaAgent({ node, clock, log }: Context, { store }: Replicas): Promise<Closable> {
+function replicaAgent({ node, clock, log }: Context, { store }: Replicas): Closable {
   return startReplicaAgent({ store, node: node.id, files: nodePaths(node.dir).rebuild, clock, log });
 }
 

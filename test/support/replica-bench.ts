@@ -46,7 +46,8 @@ export class ReplicaBench {
     const servers = () => cluster.urls;
     const control = createReplicaControl({ seeds: cluster.seeds, node: randomNodeId(), servers, connectAdmin, log });
     const store = new ReplicaStore(bus);
-    const running: Closable[] = [];
+    const running: Closable[] = [store];
+    await store.start();
     const bench = new ReplicaBench(control, store, running);
     running.push(await bench.#listen(await cluster.connectCore("gateway")));
     for (const server of cluster.servers) {
@@ -55,7 +56,7 @@ export class ReplicaBench {
         answer: path.join(server.store, "../rebuilt.json"),
       };
       const node = server.name.replace(/-\d+$/, "");
-      running.push(await startReplicaAgent({ store: new ReplicaStore(bus), node, files, clock, log }));
+      running.push(startReplicaAgent({ store, node, files, clock, log }));
       running.push(follow(server, files));
     }
     const checks = { control, store };

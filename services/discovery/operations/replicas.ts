@@ -40,8 +40,9 @@ export function listReplicasHandler({ members, control, store, clock }: ReplicaO
     members.requireReady();
     if (!control)
       throw new DvError("UNAVAILABLE", "This server has no secrets of the cluster, so it cannot ask the others.");
-    const [before, { readings }] = await Promise.all([control.look(), store.read()]);
+    const before = await control.look();
     await clock.sleep(BETWEEN_LOOKS_MS, signal);
+    const { readings } = store.records;
     const judged = judgeReplicas({ before, now: await control.look() }, streamHabits, readings);
     const shown = judged.map(({ server, stream, verdict, why, state }): ReplicaView => {
       const node = server.replace(/-\d+$/, "");

@@ -24,13 +24,15 @@ export interface ReplicaAgentDeps {
 
 const LOOK_MS = 500;
 
-/** Follows rebuilds until stopped. @throws BUS_UNAVAILABLE */
-export async function startReplicaAgent(deps: ReplicaAgentDeps): Promise<Closable> {
+/** Follows rebuilds until stopped. */
+export function startReplicaAgent(deps: ReplicaAgentDeps): Closable {
   const { store, node, files, clock, log } = deps;
   const stopping = new AbortController();
   let current: RebuildEntry | undefined;
-  const watch = await store.watchRebuild((entry) => {
-    const mine = entry?.node === node && entry.state === "asked" ? entry : undefined;
+  const watch = store.onChange(() => {
+    const { rebuild } = store.records;
+    const mine = rebuild?.node === node && rebuild.state === "asked" ? rebuild : undefined;
+    if (mine?.id === current?.id && mine) return;
     current = mine;
     try {
       // One that was given up must not be done late.

@@ -78,10 +78,10 @@ export class ReplicaChecker {
   /** One round: two looks, what they say, and what is done about it. @throws BUS_UNAVAILABLE, NATS_SERVER_FAILED */
   async round(signal: AbortSignal): Promise<readonly JudgedReplica[]> {
     const { control, store, clock, pace } = this.#deps;
-    const { rebuild } = await store.read();
+    const { rebuild } = store.records;
     if (rebuild) await this.#attend(rebuild, signal);
     if (signal.aborted) return [];
-    const { readings } = await store.read();
+    const { readings } = store.records;
     const before = await control.look();
     await clock.sleep(pace.confirmMs, signal);
     if (signal.aborted) return [];
@@ -166,8 +166,7 @@ export class ReplicaChecker {
   async #answer({ id }: RebuildEntry, deadline: number, signal: AbortSignal): Promise<RebuildEntry | undefined> {
     const { store, clock } = this.#deps;
     while (!signal.aborted && clock.monotonic() < deadline) {
-      // The server that is being rebuilt may be the one that this asks.
-      const { rebuild } = await store.read().catch(() => ({ rebuild: undefined }));
+      const { rebuild } = store.records;
       if (rebuild?.id === id && rebuild.state !== "asked") return rebuild;
       await clock.sleep(LOOK_MS, signal);
     }

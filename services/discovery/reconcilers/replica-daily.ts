@@ -47,7 +47,7 @@ export async function readDaily(deps: DailyDeps, signal: AbortSignal): Promise<v
     await deps.clock.sleep(deps.pace.lookMs, signal);
     if (signal.aborted) return;
     try {
-      const records = await deps.store.read();
+      const { records } = deps.store;
       // A server that is being rebuilt comes and goes.
       if (!records.rebuild) await readDue(deps, records, signal);
     } catch (error) {
