@@ -108,7 +108,7 @@ function follow(server: BusServer, files: { asked: string; answer: string }): Cl
 export async function harm(server: BusServer, stream: string, change: (block: Buffer) => Buffer): Promise<void> {
   await server.stop();
   const names = readdirSync(server.store, { recursive: true, encoding: "utf8" });
-  const found = names.find((name) => name.endsWith(`/streams/${stream}/msgs/1.blk`));
+  const found = names.filter((name) => name.includes(`/streams/${stream}/msgs/`) && name.endsWith(".blk")).sort()[0];
   if (found === undefined) throw new Error(`${server.name} has no block of ${stream}`);
   const file = path.join(server.store, found);
   writeFileSync(file, change(readFileSync(file)));

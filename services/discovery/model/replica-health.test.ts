@@ -96,8 +96,11 @@ describe("a replica is", () => {
     expect(verdicts(steady({}), LOG, ["b-1"])).toContain("b-1 damaged");
   });
 
-  test("silent when its server does not answer, unhealthy when it has said so for a minute", () => {
-    expect(verdicts(steady({ "c-1": null }))).toContain("c-1 silent");
+  test("silent when its server does not answer, unhealthy after a minute of that, or of saying so itself", () => {
+    const away = look({ "c-1": null });
+    expect(verdicts({ earlier: look(), before: away, now: away })).toContain("c-1 silent");
+    expect(verdicts({ before: away, now: away })).toContain("c-1 silent");
+    expect(verdicts(steady({ "c-1": null }))).toContain("c-1 unhealthy");
     const ill = {
       ...look(),
       answered: new Map([...SERVERS.map((name) => [name, undefined] as const), ["b-1", "corrupt"]]),

@@ -33,7 +33,8 @@ export interface LookState {
 /**
  * `holes`: lacks messages of a stream from which none is ever taken. `short`: lacks messages that the others have. `damaged`: has
  * messages that cannot be read or differ. `stalled`: behind, and no longer catching up. `differs`: nobody can say which one is right.
- * `absent`: its server does not know of it. `silent`: its server does not answer. `unhealthy`: its server says so.
+ * `absent`: its server does not know of it. `silent`: its server does not answer. `unhealthy`: its server says so, or has been silent
+ * for a minute.
  */
 export const REPLICA_VERDICTS = [
   "good",
@@ -136,7 +137,12 @@ function peersOf(now: ReadonlyMap<string, ReplicaState>): string[] {
 }
 
 function byAnswer(server: string, { earlier, before, now }: Looks, views: StreamLook): Finding {
-  if (!now.answered.has(server)) return { verdict: "silent", why: "its server does not answer" };
+  if (!now.answered.has(server)) {
+    const isGone = [earlier, before].every((look) => look !== undefined && !look.answered.has(server));
+    return isGone
+      ? { verdict: "unhealthy", why: "its server has not answered for a minute" }
+      : { verdict: "silent", why: "its server does not answer" };
+  }
   const why = now.answered.get(server);
   // A server that has just started says so as well, until it has caught up.
   const stays = [earlier, before].every((look) => look?.answered.get(server) !== undefined);
