@@ -87,6 +87,10 @@ export const clusterContract = contract({
         workers: z.number().int().describe("Active members with role worker."),
         joining: NodeId.nullable().describe("Server that is joining the bus now."),
         unattendedUntil: Timestamp.nullable().describe("Until when the cluster secret lets machines in; null: closed."),
+        badReplicas: z
+          .array(z.string())
+          .optional()
+          .describe("Replicas of streams, or whole servers of the bus, that were not sound at the latest check."),
       }),
       errors: [],
       http: { method: "GET", path: "/v1/cluster" },

@@ -2,7 +2,7 @@
 /**
  * What is known of the replicas of streams besides what the servers say of themselves: the entries of bucket `dv_replicas`. Entry
  * `read.STREAM` says what the latest full reading found, `rebuild` which server rebuilds replicas now, `asked` that somebody wants
- * a reading.
+ * a reading, `alarm` what is bad at present.
  */
 import { z } from "zod";
 import { Actor, NodeId, Timestamp } from "./primitives.ts";
@@ -48,13 +48,18 @@ export type RebuildEntry = z.output<typeof RebuildEntry>;
 export const AskedEntry = z.object({ kind: z.literal("asked"), at: Timestamp, actor: Actor });
 export type AskedEntry = z.output<typeof AskedEntry>;
 
+/** What is bad at present, in words: `stream on server: verdict`. Written when it changes. */
+export const AlarmEntry = z.object({ kind: z.literal("alarm"), at: Timestamp, bad: z.array(z.string()).max(500) });
+export type AlarmEntry = z.output<typeof AlarmEntry>;
+
 /** An entry of the bucket. */
-export const ReplicaEntry = z.discriminatedUnion("kind", [ReadingEntry, RebuildEntry, AskedEntry]);
+export const ReplicaEntry = z.discriminatedUnion("kind", [ReadingEntry, RebuildEntry, AskedEntry, AlarmEntry]);
 export type ReplicaEntry = z.output<typeof ReplicaEntry>;
 
 /** Keys of the bucket. */
 export const REPLICA_KEYS = {
   rebuild: "rebuild",
   asked: "asked",
+  alarm: "alarm",
   reading: (stream: string) => `read.${stream}`,
 } as const;

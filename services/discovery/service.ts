@@ -185,8 +185,8 @@ interface ClusterParts {
 
 function serveCluster({ clock }: Context, bus: Bus, parts: ClusterParts): Promise<Closable> {
   const { host, replicas, ...rest } = parts;
-  const deps = { ...rest, clock };
-  const replicaDeps = { ...deps, ...replicas };
+  const deps = { ...rest, replicas: replicas.store, clock };
+  const replicaDeps = { ...rest, ...replicas, clock };
   return bus.serve(clusterContract, "core", {
     getCluster: getClusterHandler(deps),
     growCluster: host.handler("cluster.grow-cluster"),

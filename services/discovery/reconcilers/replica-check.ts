@@ -50,6 +50,7 @@ export const CHECK_PACE: CheckPace = {
 };
 
 const LOOK_MS = 1_000;
+const MOST_WORDS = 100;
 
 /** The checks of one holder of the lease. */
 export class ReplicaChecker {
@@ -105,6 +106,7 @@ export class ReplicaChecker {
     const bad = judged.filter(({ verdict }) => isBad(verdict));
     const found = new Map(bad.map((one) => [nameOf(one), one] as const));
     for (const name of this.#said) if (!found.has(name)) this.#said.delete(name);
+    await this.#remember(bad);
     for (const [name, one] of found) {
       if (this.#said.has(name)) continue;
       const { server, verdict, why, state } = one;
@@ -119,6 +121,17 @@ export class ReplicaChecker {
       await bus.publishEvent(clusterContract, "replica.failed", payload, { subject: cluster });
       this.#said.add(name);
     }
+  }
+
+  /** Keeps in the bucket what is bad, for whoever shows how the cluster is. */
+  async #remember(bad: readonly JudgedReplica[]): Promise<void> {
+    const { store, clock } = this.#deps;
+    const words = bad.map(({ server, stream, verdict }) =>
+      verdict === "unhealthy" ? `${server}: ${verdict}` : `${stream} on ${server}: ${verdict}`,
+    );
+    const unique = [...new Set(words)].sort().slice(0, MOST_WORDS);
+    if (unique.join() !== [...store.records.bad].join())
+      await store.put({ kind: "alarm", at: timestamp(clock), bad: unique });
   }
 
   async #rebuild({ server, streams }: RebuildPlan, look: ReplicaLook, signal: AbortSignal): Promise<void> {

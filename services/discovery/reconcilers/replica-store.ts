@@ -10,6 +10,8 @@ export interface ReplicaRecords {
   readonly rebuild: RebuildEntry | undefined;
   /** When a reading was last asked for, in milliseconds since 1970; 0: never. */
   readonly askedAt: number;
+  /** What is bad at present, in words. */
+  readonly bad: readonly string[];
 }
 
 /** The bucket, as watched. */
@@ -67,6 +69,7 @@ export class ReplicaStore {
       readings: new Map(readings.map((one) => [one.stream, one])),
       rebuild: values.find((one) => one.kind === "rebuild"),
       askedAt: asked ? Date.parse(asked.at) : 0,
+      bad: values.find((one) => one.kind === "alarm")?.bad ?? [],
     };
   }
 
@@ -119,6 +122,5 @@ export class ReplicaStore {
 }
 
 function keyOf(entry: ReplicaEntry): string {
-  if (entry.kind === "reading") return REPLICA_KEYS.reading(entry.stream);
-  return entry.kind === "rebuild" ? REPLICA_KEYS.rebuild : REPLICA_KEYS.asked;
+  return entry.kind === "reading" ? REPLICA_KEYS.reading(entry.stream) : REPLICA_KEYS[entry.kind];
 }

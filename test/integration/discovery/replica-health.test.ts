@@ -124,4 +124,5 @@ test("afterwards every replica has every acknowledged message, and no other alar
   expect(published.filter((id) => !stored.ids.includes(id))).toEqual([]);
   expect(reading()).toMatchObject({ messages: published.length + 4, damaged: [], unclear: 0 });
   expect(bench.events).toHaveLength(4);
+  await expect.poll(() => bench.store.records.bad, PATIENCE).toEqual([]);
 });
