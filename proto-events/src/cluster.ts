@@ -33,6 +33,39 @@ export const CertificateView = z.object({
 });
 export type CertificateView = z.output<typeof CertificateView>;
 
+/** What is thought of a replica; the meanings are in the runbook. */
+export const ReplicaVerdict = z.enum([
+  "good",
+  "behind",
+  "holes",
+  "short",
+  "damaged",
+  "stalled",
+  "differs",
+  "absent",
+  "silent",
+  "unhealthy",
+]);
+export type ReplicaVerdict = z.output<typeof ReplicaVerdict>;
+
+const Sequence = z.number().int().nonnegative();
+
+/** A replica of a stream as its server describes it, and what is thought of it. */
+export const ReplicaView = z.object({
+  stream: z.string(),
+  server: z.string().describe("Server of the bus: node id and incarnation."),
+  node: z.string().describe("Name of the node; its id when it is not known."),
+  leads: z.boolean().describe("Whether it is the one that takes writes."),
+  messages: Sequence.nullable().describe("null: its server says nothing of it."),
+  first: Sequence.nullable().describe("Sequence of its oldest message."),
+  last: Sequence.nullable().describe("Sequence of its newest message."),
+  deleted: Sequence.nullable().describe("Sequences in between that are not there; 0 in a sound append-only stream."),
+  verdict: ReplicaVerdict,
+  why: z.string().describe("What speaks against it; empty when good."),
+  readAt: Timestamp.nullable().describe("When all of it was read last; null: not yet."),
+});
+export type ReplicaView = z.output<typeof ReplicaView>;
+
 const MemberFact = z.object({ node: NodeId, name: NodeName, role: NodeRole, key: Sha256 });
 
 export const clusterContract = contract({
@@ -63,6 +96,10 @@ export const clusterContract = contract({
         workers: z.number().int().describe("Active members with role worker."),
         joining: NodeId.nullable().describe("Server that is joining the bus now."),
         unattendedUntil: Timestamp.nullable().describe("Until when the cluster secret lets machines in; null: closed."),
+        badReplicas: z
+          .array(z.string())
+          .optional()
+          .describe("Replicas of streams, or whole servers of the bus, that were not sound at the latest check."),
       }),
       errors: [],
       http: { method: "GET", path: "/v1/cluster" },
@@ -150,6 +187,59 @@ export const clusterContract = contract({
           { heading: "SERIAL", value: "serial" },
         ],
         examples: [{ command: "dvctl cluster certificates", does: "Show which certificates end when." }],
+      },
+    }),
+    listReplicas: operation({
+      summary: "List every replica of every stream as its server describes it, and whether it is sound.",
+      scope: "core",
+      effect: "read",
+      idempotent: true,
+      timeoutMs: 8_000,
+      permission: "cluster:replica:list",
+      input: z.strictObject({ ...listQuery }),
+      output: page(ReplicaView),
+      errors: [],
+      http: { method: "GET", path: "/v1/cluster/replicas" },
+      cli: {
+        noun: "cluster",
+        verb: "replicas",
+        rows: "items",
+        columns: [
+          { heading: "STREAM", value: "stream" },
+          { heading: "NODE", value: "node" },
+          { heading: "MESSAGES", value: "messages" },
+          { heading: "FIRST", value: "first" },
+          { heading: "LAST", value: "last" },
+          { heading: "DELETED", value: "deleted" },
+          { heading: "VERDICT", value: "verdict" },
+          { heading: "READ", value: "readAt", as: "age" },
+          { heading: "WHY", value: "why" },
+        ],
+        examples: [
+          { command: "dvctl cluster replicas", does: "Show every replica." },
+          { command: "dvctl cluster replicas --filter verdict!=good", does: "Show what is not sound." },
+        ],
+      },
+    }),
+    checkReplicas: operation({
+      summary: "Have every replica of every stream read in full now, instead of when its day is over.",
+      scope: "core",
+      effect: "change",
+      idempotent: true,
+      timeoutMs: 5_000,
+      permission: "cluster:replica:check",
+      input: z.strictObject({}),
+      output: z.object({ askedAt: Timestamp.describe("A replica whose reading ended later has been read for this.") }),
+      errors: [],
+      http: { method: "POST", path: "/v1/cluster/replicas/check" },
+      cli: {
+        noun: "cluster",
+        verb: "check",
+        examples: [
+          { command: "dvctl cluster check", does: "Ask for it; `dvctl cluster replicas` shows how far it is." },
+        ],
+        changes: "Reads, at a bounded rate. A replica that is found damaged is rebuilt from its peers.",
+        undo: "It ends by itself.",
       },
     }),
     listPending: operation({
@@ -260,6 +350,31 @@ export const clusterContract = contract({
         servers: z.array(z.string()).describe("Bus servers that hold them: node id and incarnation."),
         assets: z.array(z.string()).describe("Names of the streams that were raised."),
         ms: z.number().nonnegative().describe("Milliseconds it took."),
+      }),
+    }),
+    "replica.failed": event({
+      summary:
+        "A replica of a stream is not what its peers are. Said again by another server that takes over the checking.",
+      version: 1,
+      payload: z.object({
+        stream: z.string().nullable().describe("null: its whole server is not healthy."),
+        server: z.string().describe("Server of the bus: node id and incarnation."),
+        verdict: ReplicaVerdict,
+        why: z.string(),
+        messages: Sequence.nullable(),
+        first: Sequence.nullable(),
+        last: Sequence.nullable(),
+        deleted: Sequence.nullable(),
+        rebuild: z.string().nullable().describe("Why it is not rebuilt now; null: it is."),
+      }),
+    }),
+    "replica.rebuilt": event({
+      summary: "Replicas that were thrown away have been filled by their peers, and are sound.",
+      version: 1,
+      payload: z.object({
+        server: z.string().describe("Server of the bus: node id and incarnation."),
+        streams: z.array(z.string()),
+        ms: z.number().nonnegative().describe("Milliseconds from asking the server to sound replicas."),
       }),
     }),
     "member.admitted": event({

@@ -76,8 +76,8 @@ export const discoveryContract = contract({
   uses: {
     streamsRead: ["DV_OPS"],
     streamsWrite: ["DV_OPS"],
-    bucketsRead: ["dv_nodes", "dv_members", "dv_leases", "dv_locks", "dv_maintenance"],
-    bucketsWrite: ["dv_nodes", "dv_members", "dv_leases", "dv_locks"],
+    bucketsRead: ["dv_nodes", "dv_members", "dv_leases", "dv_locks", "dv_maintenance", "dv_replicas"],
+    bucketsWrite: ["dv_nodes", "dv_members", "dv_leases", "dv_locks", "dv_replicas"],
     events: ["maintenance.change.blocked"],
     telemetry: true,
   },

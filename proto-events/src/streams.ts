@@ -109,6 +109,13 @@ export const BUCKETS = {
     ttl: false,
     maxAgeMs: 0,
   },
+  dv_replicas: {
+    summary: "What reading the replicas of each stream found, and the replica that is being rebuilt.",
+    history: 1,
+    maxBytes: 4 * MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
   dv_tokens: { summary: "API keys, hashed.", history: 1, maxBytes: 16 * MIB, ttl: false, maxAgeMs: 0 },
   dv_idempotency: {
     summary: "Answers of requests by Idempotency-Key, kept 24 hours.",

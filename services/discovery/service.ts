@@ -10,8 +10,8 @@ import { busTls, nodePaths, readJsonFileIfPresent, readMembership, ServerSecrets
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
-import { serversAmong } from "./model/cluster-size.ts";
 import { renewOwnIfDue } from "./joining/own-certificate.ts";
+import { serversAmong } from "./model/cluster-size.ts";
 import type { NodeRecord } from "./model/registry.ts";
 import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
@@ -27,7 +27,8 @@ import { discoverHandler } from "./operations/discover.ts";
 import { getNodeHandler } from "./operations/get-node.ts";
 import { listNodesHandler } from "./operations/list-nodes.ts";
 import { registerNodeHandler } from "./operations/register-node.ts";
-import { type BusControl, createBusControl } from "./reconcilers/bus-control.ts";
+import { checkReplicasHandler, listReplicasHandler } from "./operations/replicas.ts";
+import { type BusControl, type BusControlOptions, createBusControl } from "./reconcilers/bus-control.ts";
 import { openDoor } from "./reconcilers/door.ts";
 import { enterFounding, type KeeperDeps, startKeeper } from "./reconcilers/membership-keeper.ts";
 import { MembershipStore } from "./reconcilers/membership-store.ts";
@@ -35,6 +36,9 @@ import { type Presence, startPresence, tagVerifier } from "./reconcilers/presenc
 import { startRefresher } from "./reconcilers/refresher.ts";
 import { startProjector } from "./reconcilers/registry-projector.ts";
 import { RegistryStore } from "./reconcilers/registry-store.ts";
+import { startReplicaAgent } from "./reconcilers/replica-agent.ts";
+import { createReplicaControl, type ReplicaControl } from "./reconcilers/replica-control.ts";
+import { ReplicaStore } from "./reconcilers/replica-store.ts";
 import { startReplicas } from "./reconcilers/replicas.ts";
 import { startSplitWatch } from "./reconcilers/split-watch.ts";
 
@@ -80,18 +84,25 @@ function startCore(
   const { clock, log, node } = context;
   const stopping = new AbortController();
   const running: Closable[] = [];
-  const control = busControl(context);
+  const options = controlOptions(context);
+  const control: BusControl | undefined = options && createBusControl(options);
+  const replicas: Replicas = {
+    control: options && createReplicaControl({ ...options, log }),
+    store: new ReplicaStore(bus),
+  };
   let host: OperationHost | undefined;
   const up = (async () => {
     while (!stopping.signal.aborted) {
       try {
         if (!store.ready) await store.start();
         if (!members.ready) await members.start();
+        if (!replicas.store.ready) await replicas.store.start();
         host ??= startOperationHost(context, bus, discoveryDefinitions({ store, members, bus, control }));
         running.push(await serve(context, bus, store, presence, host));
-        running.push(await serveCluster(context, bus, store, members, presence, host));
+        running.push(await serveCluster(context, bus, { registry: store, members, presence, host, replicas }));
         running.push(startProjector({ ...context, store, bus, owner: node.id }));
-        running.push(...replicaJob(context, bus, store, members));
+        running.push(...replicaJob(context, bus, store, members, replicas));
+        running.push(replicaAgent(context, replicas));
         running.push(...(await keepMembership(context, bus, store, members, presence)));
         return;
       } catch (error) {
@@ -111,17 +122,23 @@ function startCore(
       await Promise.race([up, clock.sleep(RETRY_MS)]);
       await host?.stop();
       await Promise.all(running.map((one) => one.stop()));
-      await Promise.all([store.stop(), members.stop()]);
+      await Promise.all([store.stop(), members.stop(), replicas.store.stop()]);
     },
   };
 }
 
+/** What checking the replicas needs. */
+interface Replicas {
+  readonly control: ReplicaControl | undefined;
+  readonly store: ReplicaStore;
+}
+
 /** Only where the cluster's secrets are. */
-function busControl({ node, connectAdmin }: Context): BusControl | undefined {
+function controlOptions({ node, connectAdmin }: Context): BusControlOptions | undefined {
   const secrets = readJsonFileIfPresent(nodePaths(node.dir).secrets, ServerSecrets);
   if (!secrets || !connectAdmin) return undefined;
   const servers = () => readMembership(node.dir)?.busServers ?? [];
-  return createBusControl({ seeds: secrets.trust, node: node.id, servers, tls: busTls(node.dir), connectAdmin });
+  return { seeds: secrets.trust, node: node.id, servers, tls: busTls(node.dir), connectAdmin };
 }
 
 /** Keeps membership and files true to each other, and the join port open. */
@@ -163,24 +180,33 @@ async function keepMembership(
   return [door, startKeeper(deps), watch];
 }
 
-function serveCluster(
-  { clock }: Context,
-  bus: Bus,
-  registry: RegistryStore,
-  members: MembershipStore,
-  presence: Presence | undefined,
-  host: OperationHost,
-): Promise<Closable> {
-  const deps = { members, registry, presence, clock };
+interface ClusterParts {
+  readonly registry: RegistryStore;
+  readonly members: MembershipStore;
+  readonly presence: Presence | undefined;
+  readonly host: OperationHost;
+  readonly replicas: Replicas;
+}
+
+function serveCluster({ clock }: Context, bus: Bus, parts: ClusterParts): Promise<Closable> {
+  const { host, replicas, ...rest } = parts;
+  const deps = { ...rest, replicas: replicas.store, clock };
+  const replicaDeps = { ...rest, ...replicas, clock };
   return bus.serve(clusterContract, "core", {
     getCluster: getClusterHandler(deps),
     growCluster: host.handler("cluster.grow-cluster"),
     listMembers: listMembersHandler(deps),
     listCertificates: listCertificatesHandler(deps),
+    listReplicas: listReplicasHandler(replicaDeps),
+    checkReplicas: checkReplicasHandler(replicaDeps),
     listPending: listPendingHandler(deps),
     acceptNode: acceptNodeHandler(deps),
     approveNode: approveNodeHandler(deps),
   });
+}
+
+function replicaAgent({ node, clock, log }: Context, { store }: Replicas): Closable {
+  return startReplicaAgent({ store, node: node.id, files: nodePaths(node.dir).rebuild, clock, log });
 }
 
 /** Only where the stream administrator's credential is. */
@@ -189,6 +215,7 @@ function replicaJob(
   bus: Bus,
   store: RegistryStore,
   members: MembershipStore,
+  { control, store: found }: Replicas,
 ): Closable[] {
   if (!connectAdmin) return [];
   // One that is still joining sends heartbeats by way of the others, but its server cannot hold a replica yet.
@@ -199,9 +226,9 @@ function replicaJob(
     store.records().filter((one) => lives(one) && belongs(one) && one.roles.includes("server")).length;
   const joining = () =>
     serversAmong(members.members().values()).flatMap(({ id, state }) => (state === "admitted" ? [id] : []));
-  return [
-    startReplicas({ bus, connectAdmin, liveServers, joining, cluster: node.cluster, owner: node.id, clock, log }),
-  ];
+  const checks = control && { control, store: found };
+  const { cluster, id: owner } = node;
+  return [startReplicas({ bus, connectAdmin, liveServers, joining, cluster, owner, clock, log, checks })];
 }
 
 function serve(

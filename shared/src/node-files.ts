@@ -110,6 +110,8 @@ export function nodePaths(dir: string) {
       key: join(dir, "tls", "node.key"),
     },
     nats: join(dir, "nats"),
+    /** What discovery asks of whoever runs the server, and the answer. */
+    rebuild: { asked: join(dir, "nats", "rebuild.json"), answer: join(dir, "nats", "rebuilt.json") },
     log: join(dir, "node.log"),
     etc: join(dir, "etc"),
   };

@@ -42,6 +42,8 @@ export interface BusClusterOptions {
   readonly servers: 1 | 3;
   /** TLS as between real nodes; default false, because most tests are not about it. */
   readonly tls?: boolean;
+  /** Called with each server's folder before the server first starts. */
+  readonly prepare?: (dir: string) => Promise<void>;
 }
 
 const REPLICA_PATIENCE_MS = 30_000;
@@ -53,6 +55,7 @@ export async function startBusCluster(options: BusClusterOptions): Promise<BusCl
   const seeds = createTrustSeeds();
   const trust = { server: await serverTrust(seeds), verifier: await verifierTrust(seeds) };
   const cluster = new BusCluster(binary, seeds, trust, options.tls ? await testAuthority() : undefined);
+  cluster.prepare = options.prepare;
   cluster.finishIsPromised = finishWithTest(cluster);
   try {
     await cluster.found();
@@ -106,6 +109,8 @@ export class BusCluster implements AsyncDisposable {
   readonly #servers: BusServer[] = [];
   readonly #open: { close(): Promise<void> }[] = [];
   readonly #onExit = () => killLeftovers(this.dir);
+  /** As in the options. */
+  prepare: BusClusterOptions["prepare"];
   /** Somebody calls `finish` after disposing. */
   finishIsPromised = false;
 
@@ -264,6 +269,7 @@ export class BusCluster implements AsyncDisposable {
     const id = randomNodeId();
     const [port = 0, clusterPort = 0, monitorPort = 0, a = 0, b = 0, c = 0] = await freePorts(6);
     const dir = path.join(this.dir, String(this.#servers.length));
+    await this.prepare?.(dir);
     const options = {
       binary: this.#binary,
       dir,

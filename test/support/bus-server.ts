@@ -5,6 +5,7 @@ import { createServer, type Server } from "node:net";
 import path from "node:path";
 import type { NatsServerTls } from "@debvisor/shared/nats-server/config";
 import { BusMember, type MemberOptions, type ServerChanges } from "@debvisor/shared/nats-server/member";
+import { rebuildAsAsked } from "@debvisor/shared/nats-server/rebuild";
 
 const HOST = "127.0.0.1";
 /** Below the range from which the kernel takes ports of outgoing connections, so that none of those is in the way. */
@@ -35,6 +36,10 @@ export interface BusServer {
   takeUpCertificates(): Promise<void>;
   /** Tells the server what changed; for its next start, a new password between servers at once. */
   adopt(changes: Partial<ServerChanges>): void;
+  /** Folder of its store. */
+  readonly store: string;
+  /** Rebuilds replicas when these files ask for it, as whoever runs a node's server does. */
+  rebuildAsAsked(files: { readonly asked: string; readonly answer: string }): Promise<void>;
   /** Resolves when a server with another process id than `pid` says that it is healthy. */
   recovered(pid: number | undefined, patienceMs?: number): Promise<void>;
 }
@@ -64,6 +69,11 @@ export function busServer(options: MemberOptions, others: () => readonly string[
     setRoutes: (routes) => member.setRoutes(routes),
     adopt: (changes) => member.adopt(changes),
     takeUpCertificates: () => member.takeUpCertificates(),
+    store: path.join(options.dir, "jetstream"),
+    rebuildAsAsked: (files) => {
+      member.adopt({ others: others() });
+      return rebuildAsAsked(files, member, options.log);
+    },
     recovered: async (pid, patienceMs = 30_000) => {
       const deadline = performance.now() + patienceMs;
       while (member.pid === pid || !(await isHealthy(settings.monitorPort))) {

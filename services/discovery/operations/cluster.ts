@@ -18,6 +18,7 @@ import type { MembershipStore } from "../reconcilers/membership-store.ts";
 import type { Presence } from "../reconcilers/presence.ts";
 import { toSighting } from "../reconcilers/presence.ts";
 import type { RegistryStore } from "../reconcilers/registry-store.ts";
+import type { ReplicaStore } from "../reconcilers/replica-store.ts";
 
 type Contract = typeof clusterContract;
 
@@ -26,6 +27,8 @@ export interface ClusterDeps {
   readonly registry: RegistryStore;
   readonly presence: Presence | undefined;
   readonly clock: Clock;
+  /** What is known of the replicas of streams. */
+  readonly replicas: Pick<ReplicaStore, "records">;
 }
 
 const MEMBERS = {
@@ -51,7 +54,7 @@ function aliveOf(registry: RegistryStore, id: string): MemberView["alive"] {
   return registry.record(id)?.state ?? null;
 }
 
-export function getClusterHandler({ members, registry }: ClusterDeps) {
+export function getClusterHandler({ members, registry, replicas }: ClusterDeps) {
   return (): Output<Contract, "getCluster"> => {
     members.requireReady();
     const { cluster, formation, foundedAt, foundedBy, servers, unattendedUntil, joining } = members.cluster();
@@ -66,6 +69,7 @@ export function getClusterHandler({ members, registry }: ClusterDeps) {
       },
       workers: active.length - serving.length,
       joining: joining?.node ?? null,
+      badReplicas: [...replicas.records.bad],
     };
   };
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Raises every stream and bucket to three replicas once three servers live (DESIGN.md 5). One server does it, under a lease;
- * what is to be done is decided from the state of the streams, so an interrupted round is simply gone on with.
+ * What one server does about the replicas of all streams, under a lease. It checks that they are sound (`replica-check.ts`), and it
+ * raises every stream and bucket to three replicas once three servers live (DESIGN.md 5). What is to be done is decided from the state of the streams, so an interrupted round is simply gone on with.
  */
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { laggingStreams, openAdmin, raiseReplicas, stirGroup } from "@debvisor/shared/bus/admin";
@@ -11,6 +11,10 @@ import type { Clock } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
 import { holdLease } from "@debvisor/shared/leases";
 import type { Logger } from "@debvisor/shared/log";
+import { CHECK_PACE, type CheckPace, ReplicaChecker } from "./replica-check.ts";
+import type { ReplicaControl } from "./replica-control.ts";
+import { READING_PACE, type ReadingPace, readDaily } from "./replica-daily.ts";
+import type { ReplicaStore } from "./replica-store.ts";
 
 const REPLICAS = 3;
 const LOOK_MS = 1_000;
@@ -33,6 +37,11 @@ export interface ReplicaDeps {
   readonly owner: string;
   readonly clock: Clock;
   readonly log: Logger;
+  /** What the checks need; without it replicas are raised only. */
+  readonly checks?: { readonly control: ReplicaControl; readonly store: ReplicaStore } | undefined;
+  /** Other times than `CHECK_PACE` and `READING_PACE`. */
+  readonly pace?: Partial<CheckPace>;
+  readonly readingPace?: Partial<ReadingPace>;
 }
 
 /** Starts looking; works only while it holds the lease. */
@@ -42,8 +51,10 @@ export function startReplicas(deps: ReplicaDeps): Closable {
     log: deps.log,
     clock: deps.clock,
     onHeld: (signal) => {
-      const round = run(deps, signal).finally(() => rounds.delete(round));
-      rounds.add(round);
+      for (const job of [run(deps, signal), ...checks(deps, signal)]) {
+        const round: Promise<void> = job.finally(() => rounds.delete(round));
+        rounds.add(round);
+      }
     },
     onLost: () => undefined,
   });
@@ -53,6 +64,15 @@ export function startReplicas(deps: ReplicaDeps): Closable {
       await Promise.race([Promise.all(rounds), deps.clock.sleep(1_000)]);
     },
   };
+}
+
+function checks({ checks: needs, ...deps }: ReplicaDeps, signal: AbortSignal): Promise<void>[] {
+  if (!needs) return [];
+  const checker = new ReplicaChecker({ ...deps, ...needs, pace: { ...CHECK_PACE, ...deps.pace } });
+  return [
+    checker.run(signal),
+    readDaily({ ...deps, ...needs, pace: { ...READING_PACE, ...deps.readingPace } }, signal),
+  ];
 }
 
 async function run(deps: ReplicaDeps, signal: AbortSignal): Promise<void> {

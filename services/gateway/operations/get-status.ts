@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Shows how the cluster is, from what this gateway can observe at the moment of asking. */
 import { auditContract } from "@debvisor/proto-events/audit";
+import { clusterContract } from "@debvisor/proto-events/cluster";
 import type { gatewayContract } from "@debvisor/proto-events/gateway";
 import type { Input, Output } from "@debvisor/proto-events/kit";
 import { operationContract } from "@debvisor/proto-events/operation";
@@ -37,6 +38,7 @@ export function getStatusHandler(deps: StatusDeps) {
       wanted("bus") ? checkBus(deps) : [],
       wanted("nodes") ? [stamp(deps, "nodes", judgeNodes(nodes))] : [],
       wanted("services") ? checkServices(deps) : [],
+      wanted("bus") ? checkReplicas(deps) : [],
       wanted("services") ? checkTrail(deps) : [],
       wanted("services") ? checkOperations(deps) : [],
     ]);
@@ -78,6 +80,19 @@ async function checkServices(deps: StatusDeps): Promise<Component[]> {
     return names.map((name) => stamp(deps, name, judgeService(name, contractsOf(name), seen, alive)));
   } catch {
     return names.map((name) => stamp(deps, name, { state: "unknown", detail: "the bus does not answer" }));
+  }
+}
+
+/** Replicas of streams that were not sound at the latest check. Nothing when nobody says: a missing service is said above. */
+async function checkReplicas(deps: StatusDeps): Promise<Component[]> {
+  try {
+    const { badReplicas } = await deps.bus.request(CORE, clusterContract, "getCluster", {}, { timeoutMs: ASK_MS });
+    const [first, ...others] = badReplicas ?? [];
+    if (first === undefined) return [];
+    const detail = others.length === 0 ? first : `${first}, and ${others.length} more`;
+    return [stamp(deps, "replicas", { state: "degraded", detail })];
+  } catch {
+    return [];
   }
 }
 

@@ -210,6 +210,13 @@ export async function moveReplicas(
   return { moved };
 }
 
+/** Asks once for another server to lead a stream. Answered late or never while leadership moves: look at the stream instead. */
+export async function stepDownStream(connection: NatsConnection, stream: string, preferred: string): Promise<void> {
+  const subject = `$JS.API.STREAM.LEADER.STEPDOWN.${stream}`;
+  const body = JSON.stringify({ placement: { preferred } });
+  await connection.request(subject, body, { timeout: 1_000 }).catch(() => undefined);
+}
+
 async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<boolean> {
   try {
     await manager.streams.info(config.name);

@@ -64,8 +64,8 @@ export function corePermissions(user: string, contracts: readonly Contract[]): P
 
 /** Permissions of the one identity that creates streams and changes their size. It can neither delete nor purge them. */
 export function streamAdminPermissions(user: string): Permissions {
-  const names = [...Object.keys(STREAMS), ...Object.keys(BUCKETS).map(bucketStream)];
-  const verbs = ["CREATE", "UPDATE", "INFO", "PEER.REMOVE"];
+  const names = assets();
+  const verbs = ["CREATE", "UPDATE", "INFO", "PEER.REMOVE", "LEADER.STEPDOWN"];
   return {
     pub: {
       allow: [
@@ -77,6 +77,28 @@ export function streamAdminPermissions(user: string): Permissions {
     },
     sub: { allow: [`${inboxPrefix(user)}.>`] },
   };
+}
+
+/** Consumers by which the replicas of a stream are read side by side, one for each replica. */
+export function replicaConsumers(user: string): readonly string[] {
+  return ["a", "b", "c"].map((letter) => `${user}-${letter}`);
+}
+
+/**
+ * Permissions of the identity that reads every replica to compare them: consumers of its own name, and nothing else. Its
+ * credential is made where the cluster's secrets are, for one reading, and never stored.
+ */
+export function replicaReaderPermissions(user: string): Permissions {
+  const places = assets().flatMap((name) => replicaConsumers(user).map((consumer) => `${name}.${consumer}`));
+  const verbs = ["CREATE", "MSG.NEXT", "DELETE"];
+  return {
+    pub: { allow: verbs.flatMap((verb) => places.map((place) => `$JS.API.CONSUMER.${verb}.${place}`)) },
+    sub: { allow: [`${inboxPrefix(user)}.>`] },
+  };
+}
+
+function assets(): string[] {
+  return [...Object.keys(STREAMS), ...Object.keys(BUCKETS).map(bucketStream)];
 }
 
 /** Permissions of an integrator: it hears every event and says nothing, so it reaches neither JetStream nor anybody's answer. */
@@ -94,6 +116,7 @@ export function systemPermissions(user: string): Permissions {
         "$SYS.REQ.CLAIMS.UPDATE",
         "$SYS.REQ.SERVER.PING.ACCOUNTZ",
         "$SYS.REQ.SERVER.PING.JSZ",
+        "$SYS.REQ.SERVER.PING.HEALTHZ",
       ],
     },
     sub: { allow: [`${inboxPrefix(user)}.>`] },

@@ -8,6 +8,7 @@ import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
 import { claimsOf } from "./accounts.ts";
 import { credentialAuthenticator } from "./keys.ts";
+import { lookAtReplicas, type ReplicaLook } from "./replica-look.ts";
 import { type BusTls, tlsOption } from "./tls.ts";
 import type { Credential } from "./trust.ts";
 
@@ -56,6 +57,8 @@ export interface SystemConnection {
   pushAccount(jwt: string, patienceMs?: number): Promise<PushResult>;
   /** The JWTs of these accounts that the servers within reach go by, each different one once. Waits `waitMs` for answers. */
   accounts(keys: readonly string[], waitMs: number): Promise<readonly string[]>;
+  /** What every server within reach says of the replicas that it holds. Waits at most `patienceMs` (default 1,000) for all. */
+  replicas(patienceMs?: number): Promise<ReplicaLook>;
   close(): Promise<void>;
 }
 
@@ -205,6 +208,10 @@ class System implements SystemConnection {
     };
     await Promise.all(keys.map(ask));
     return [...found];
+  }
+
+  replicas(patienceMs = 1_000): Promise<ReplicaLook> {
+    return lookAtReplicas(this.#connection, patienceMs);
   }
 
   close(): Promise<void> {

@@ -18,6 +18,7 @@ import {
   lastAudit,
   nodeTemplate,
   type Permissions,
+  replicaReaderPermissions,
   rescuePermissions,
   streamAdminPermissions,
   systemPermissions,
@@ -77,6 +78,8 @@ export interface CredentialIssuer {
   forCore(service: string, nodeId: string, contracts: readonly Contract[]): Promise<Credential>;
   /** For the job that creates streams and raises their replicas. */
   forStreamAdmin(nodeId: string): Promise<Credential>;
+  /** For the job that reads every replica to compare them. */
+  forReplicaReader(nodeId: string): Promise<Credential>;
   /** For the job that admits and removes servers. */
   forSystem(nodeId: string): Promise<Credential>;
   /** For the rescue of a lone survivor; to be used once and kept nowhere. */
@@ -170,6 +173,10 @@ export function createIssuer(seeds: TrustSeeds): CredentialIssuer {
     forStreamAdmin: async (nodeId) => {
       const user = checked(`stream-admin-${checkedNode(nodeId)}`);
       return await issue(user, keys.coreSigner, keys.core, streamAdminPermissions(user));
+    },
+    forReplicaReader: async (nodeId) => {
+      const user = checked(`replica-reader-${checkedNode(nodeId)}`);
+      return await issue(user, keys.coreSigner, keys.core, replicaReaderPermissions(user));
     },
     forSystem: async (nodeId) => {
       const user = checked(`system-${checkedNode(nodeId)}`);

@@ -11,6 +11,7 @@ import type { NatsServerTls } from "./config.ts";
 
 const ANSWER_LIMIT_MS = 1_000;
 const LOOK_MS = 100;
+const TAKE_UP_LIMIT_MS = 5_000;
 
 /** SHA-256 fingerprint of the certificate on disk. @throws DATA_FOLDER_CORRUPT when a file is missing or the key is another's */
 export function certificateOnDisk(tls: NatsServerTls): string {
@@ -46,8 +47,23 @@ function isValid(file: string): boolean {
   return notBefore.getTime() <= now && now < notAfter.getTime();
 }
 
+/** Waits up to 5 s until clients are shown that certificate; false when they are not. */
+export async function showsCertificate(
+  host: string,
+  port: number,
+  tls: NatsServerTls,
+  wanted: string,
+): Promise<boolean> {
+  const deadline = systemClock.monotonic() + TAKE_UP_LIMIT_MS;
+  while ((await certificateShown(host, port, tls)) !== wanted) {
+    if (systemClock.monotonic() > deadline) return false;
+    await systemClock.sleep(50);
+  }
+  return true;
+}
+
 /** Fingerprint of the certificate that clients get; undefined when they get none, or one that they would not believe. */
-export function certificateShown(host: string, port: number, tls: NatsServerTls): Promise<string | undefined> {
+function certificateShown(host: string, port: number, tls: NatsServerTls): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, ca: readFileSync(tls.ca), minVersion: "TLSv1.3" }, () =>
       end(socket.getPeerCertificate().fingerprint256),

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Keeps a running bus member in step with its node's files, whoever writes them: the membership for the server's next start, the
- * certificates at once. Files are watched and, because a watch can miss something, looked at every few seconds.
+ * certificates at once, and what discovery asks to have rebuilt. Files are watched and, because a watch can miss something, looked at every few seconds.
  */
 import { createHash } from "node:crypto";
 import { type FSWatcher, readFileSync, watch } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { systemClock } from "../clock.ts";
 import { toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { nodePaths, readMembership } from "../node-files.ts";
 import type { BusMember } from "./member.ts";
 import { serverChanges } from "./member-from-files.ts";
+import { rebuildAsAsked } from "./rebuild.ts";
 
 const LOOK_MS = 5_000;
 /** Certificate and key are two files; a change of both is one change. */
@@ -19,7 +20,7 @@ const SETTLE_MS = 100;
 
 /** Follows the files until stopped. */
 export function followFiles(dir: string, member: BusMember, log: Logger): { stop(): void } {
-  const { tls, membership } = nodePaths(dir);
+  const { tls, membership, rebuild } = nodePaths(dir);
   const ended = new AbortController();
   let certificates = digest(Object.values(tls));
   let wake = Promise.withResolvers<void>();
@@ -27,10 +28,12 @@ export function followFiles(dir: string, member: BusMember, log: Logger): { stop
     const { server, busServers } = readMembership(dir) ?? {};
     if (server && busServers) member.adopt(serverChanges(server, busServers));
     const now = digest(Object.values(tls));
-    if (now === certificates) return;
-    await member.takeUpCertificates();
-    certificates = now;
-    log.info("the server shows its new certificate");
+    if (now !== certificates) {
+      await member.takeUpCertificates();
+      certificates = now;
+      log.info("the server shows its new certificate");
+    }
+    await rebuildAsAsked(rebuild, member, log);
   };
   const follow = async (): Promise<void> => {
     while (!ended.signal.aborted) {
@@ -44,8 +47,8 @@ export function followFiles(dir: string, member: BusMember, log: Logger): { stop
       });
     }
   };
-  const watchers = [membership, tls.certificate].flatMap((file) =>
-    watcher(dirname(file), membership, () => wake.resolve()),
+  const watchers = [membership, ...Object.values(tls), rebuild.asked].flatMap((file) =>
+    watcher(file, () => wake.resolve()),
   );
   void follow();
   return {
@@ -56,11 +59,10 @@ export function followFiles(dir: string, member: BusMember, log: Logger): { stop
   };
 }
 
-/** Watches a folder. In that of the membership lies also the log, which says nothing here. */
-function watcher(folder: string, membership: string, changed: () => void): FSWatcher[] {
+/** Watches the folder of a file; the other files in it say nothing here. */
+function watcher(file: string, changed: () => void): FSWatcher[] {
   try {
-    const among = folder === dirname(membership);
-    const made = watch(folder, (_event, name) => void ((!among || name === "membership.json") && changed()));
+    const made = watch(dirname(file), (_event, name) => void (name === basename(file) && changed()));
     // A folder that is removed later is still looked at.
     made.on("error", () => made.close());
     return [made];

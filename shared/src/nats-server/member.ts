@@ -13,7 +13,7 @@ import { DvError } from "../errors.ts";
 import { hostPort } from "../join/addresses.ts";
 import type { Logger } from "../log.ts";
 import { evenOutAccounts, hearAccounts, type SystemAccess, safeTrust } from "./accounts.ts";
-import { certificateOnDisk, certificateShown } from "./certificate.ts";
+import { certificateOnDisk, showsCertificate } from "./certificate.ts";
 import type { NatsServerSettings } from "./config.ts";
 import { isHealthy, metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
 
@@ -46,7 +46,6 @@ const RESTART_LIMIT_MS = 600_000;
 const HEAR_LIMIT_MS = 500;
 /** Pause between two looks at the accounts of servers that are starting. */
 const COMPARE_MS = 200;
-const TAKE_UP_LIMIT_MS = 5_000;
 const RESTART_MIN_MS = 200;
 const RESTART_MAX_MS = 5_000;
 
@@ -88,9 +87,9 @@ export class BusMember {
     return this.#settings;
   }
 
-  /** True once this member has belonged to a formed cluster. Such a member never founds again. */
-  get formed(): boolean {
-    return hasFormed(this.#options.dir);
+  /** How to reach the other servers under this member's credential. */
+  get others(): SystemAccess {
+    return this.#access(this.#others);
   }
 
   /**
@@ -99,7 +98,7 @@ export class BusMember {
    * @throws NATS_SERVER_FAILED
    */
   async startAlone(patienceMs = 20_000): Promise<void> {
-    const first = !this.formed;
+    const first = !hasFormed(this.#options.dir);
     const [port, clusterPort, monitorPort] = this.#options.helperPorts;
     const helperRoute = hostPort(this.#settings.host, clusterPort);
     const helperSettings: NatsServerSettings = {
@@ -139,7 +138,10 @@ export class BusMember {
     const deadline = systemClock.monotonic() + patienceMs;
     await waitForHealth(this.#running(), patienceMs);
     // A server can be healthy before the meta group counts it.
-    while (!this.formed && ((await metaGroup(this.#settings))?.size ?? 0) < this.#settings.routes.length) {
+    while (
+      !hasFormed(this.#options.dir) &&
+      ((await metaGroup(this.#settings))?.size ?? 0) < this.#settings.routes.length
+    ) {
       if (systemClock.monotonic() > deadline)
         throw new DvError("NATS_SERVER_FAILED", `The bus did not admit the server: ${this.#running().logTail()}`);
       await systemClock.sleep(50);
@@ -177,15 +179,8 @@ export class BusMember {
     if (!tls || !this.#server) return;
     const wanted = certificateOnDisk(tls);
     this.#server.reload(this.#settings);
-    const deadline = systemClock.monotonic() + TAKE_UP_LIMIT_MS;
-    while ((await certificateShown(host, port, tls)) !== wanted) {
-      if (systemClock.monotonic() > deadline)
-        throw new DvError(
-          "NATS_SERVER_FAILED",
-          `The server does not show its new certificate: ${this.#server.logTail()}`,
-        );
-      await systemClock.sleep(50);
-    }
+    if (await showsCertificate(host, port, tls, wanted)) return;
+    throw new DvError("NATS_SERVER_FAILED", `The server does not show its new certificate: ${this.#server.logTail()}`);
   }
 
   /** Stops the server; it stays stopped. */
@@ -194,6 +189,23 @@ export class BusMember {
     await this.#server?.stop();
     // A start under way has a helper to stop and files to remove.
     await this.#starting;
+  }
+
+  /** Stops the server for work on its files, which must not throw; resolves when it is healthy again. @throws NATS_SERVER_FAILED */
+  whileStopped<T>(work: () => Promise<T>): Promise<T> {
+    const server = this.#running();
+    this.#server = undefined; // Whoever sees it end must not start it again.
+    const done = (async () => {
+      const result = await server.stop().then(work);
+      await this.#launchAmongOthers();
+      if (!this.#stopping) await waitForHealth(this.#running(), RESTART_LIMIT_MS);
+      return result;
+    })();
+    this.#starting = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
   }
 
   #running(): NatsProcess {
@@ -274,10 +286,8 @@ export class BusMember {
         if (meta?.leader === serverName) await system.askRemoval(helperName);
         else if (meta?.leader) await system.stepDown(serverName);
         if (systemClock.monotonic() > deadline) {
-          throw new DvError(
-            "NATS_SERVER_FAILED",
-            `The bus did not become a cluster of one: ${this.#running().logTail()}`,
-          );
+          const log = this.#running().logTail();
+          throw new DvError("NATS_SERVER_FAILED", `The bus did not become a cluster of one: ${log}`);
         }
         await systemClock.sleep(30);
       }

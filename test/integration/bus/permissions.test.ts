@@ -33,12 +33,17 @@ const BUCKETS = [
   "dv_leases",
   "dv_locks",
   "dv_maintenance",
+  "dv_replicas",
   "dv_operations",
   "dv_tokens",
   "dv_idempotency",
 ];
 const STREAMS = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "DV_SEALS", ...BUCKETS.map((bucket) => `KV_${bucket}`)];
 const CORE_USERS = ["discovery", "gateway", "node-agent", "audit"].map((service) => `${service}-${own}`);
+
+/** A consumer of the reader of replicas. Who reads a stream at all may have consumers of any name there. */
+const READER = `replica-reader-${own}-a`;
+const READER_VERBS = ["CREATE", "INFO", "MSG.NEXT", "DELETE"];
 
 const reads = (...streams: string[]) =>
   streams.flatMap((stream) => [
@@ -52,9 +57,11 @@ const reads = (...streams: string[]) =>
     `$JS.API.CONSUMER.DELETE.${stream}.c`,
     `$JS.API.CONSUMER.MSG.NEXT.${stream}.c`,
     `$JS.ACK.${stream}.c.1.1.1.1.0`,
+    ...READER_VERBS.map((verb) => `$JS.API.CONSUMER.${verb}.${stream}.${READER}`),
   ]);
 const writes = (...buckets: string[]) => buckets.map((bucket) => `$KV.${bucket}.x`);
 const administers = (verb: string) => STREAMS.map((stream) => `$JS.API.STREAM.${verb}.${stream}`);
+const comparesReplicas = (verb: string) => STREAMS.map((stream) => `$JS.API.CONSUMER.${verb}.${stream}.${READER}`);
 /** A party's own part of the audit trail: it adds to it, and reads its last record. */
 const audit = (user: string) => [auditSubject(user), lastAudit(auditSubject(user))];
 const requests = (target: string, ...services: string[]) => services.map((service) => rpcSubject(target, service, "x"));
@@ -97,6 +104,7 @@ const PUBLISH = [
     "$JS.API.STREAM.LIST",
     "$JS.API.CONSUMER.DURABLE.CREATE.DV_EVENTS.c",
   ],
+  ...[...READER_VERBS, "LEADER.STEPDOWN"].flatMap(comparesReplicas),
   ...["$JS.API.INFO", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.META.RESCUE"],
   "$JS.API.ACCOUNT.PURGE.X",
   ...[
@@ -104,6 +112,7 @@ const PUBLISH = [
     "$SYS.REQ.CLAIMS.DELETE",
     "$SYS.REQ.CLAIMS.PACK",
     "$SYS.REQ.SERVER.PING.JSZ",
+    "$SYS.REQ.SERVER.PING.HEALTHZ",
     "$SYS.REQ.SERVER.PING.ACCOUNTZ",
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.ACCOUNT.PING.CONNZ",
@@ -190,8 +199,16 @@ const IDENTITIES: readonly Identity[] = [
       // Whichever engine refuses because of maintenance says so; that is all of this contract that discovery may say.
       eventSubject("core", "maintenance.change.blocked"),
       operationSubject("op-x"),
-      ...reads("DV_OPS", "KV_dv_nodes", "KV_dv_members", "KV_dv_leases", "KV_dv_locks", "KV_dv_maintenance"),
-      ...writes("dv_nodes", "dv_members", "dv_leases", "dv_locks"),
+      ...reads(
+        "DV_OPS",
+        "KV_dv_nodes",
+        "KV_dv_members",
+        "KV_dv_leases",
+        "KV_dv_locks",
+        "KV_dv_maintenance",
+        "KV_dv_replicas",
+      ),
+      ...writes("dv_nodes", "dv_members", "dv_leases", "dv_locks", "dv_replicas"),
       ...audit(`discovery-${own}`),
       "$JS.API.INFO",
     ],
@@ -261,11 +278,17 @@ const IDENTITIES: readonly Identity[] = [
     name: "the stream administrator",
     credential: () => cluster().issuer.forStreamAdmin(own),
     publish: [
-      ...["CREATE", "UPDATE", "INFO", "PEER.REMOVE"].flatMap(administers),
+      ...["CREATE", "UPDATE", "INFO", "LEADER.STEPDOWN", "PEER.REMOVE"].flatMap(administers),
       "$JS.API.INFO",
       "$JS.API.STREAM.NAMES",
       "$JS.API.STREAM.LIST",
     ],
+    subscribe: [],
+  },
+  {
+    name: "the reader of replicas",
+    credential: () => cluster().issuer.forReplicaReader(own),
+    publish: ["CREATE", "MSG.NEXT", "DELETE"].flatMap(comparesReplicas),
     subscribe: [],
   },
   {
@@ -276,6 +299,7 @@ const IDENTITIES: readonly Identity[] = [
       "$JS.API.META.LEADER.STEPDOWN",
       "$SYS.REQ.CLAIMS.UPDATE",
       "$SYS.REQ.SERVER.PING.JSZ",
+      "$SYS.REQ.SERVER.PING.HEALTHZ",
       "$SYS.REQ.SERVER.PING.ACCOUNTZ",
     ],
     subscribe: [],

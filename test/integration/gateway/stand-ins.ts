@@ -162,6 +162,10 @@ export async function startMembership(cluster: BusCluster): Promise<ConnectedBus
     endpoints: { host: "192.0.2.11", client: 4222, cluster: 6222, join: 8422, gateway: 8420 },
     ...{ admittedBy: "founding", admittedAt: NOW, certificate, removed: null, alive: "alive" },
   };
+  const replica = {
+    ...{ stream: "DV_EVENTS", server: `${node}-1`, node: "node-1", leads: true },
+    ...{ messages: 1581, first: 1, last: 1581, deleted: 0, verdict: "good", why: "", readAt: NOW },
+  };
   const whole = { cluster: "lab1", formation: "0a84ecbd951e61594a826696e61ffb53", foundedAt: NOW, foundedBy: node };
   const answers: Readonly<Record<string, unknown>> = {
     getCluster: {
@@ -171,6 +175,8 @@ export async function startMembership(cluster: BusCluster): Promise<ConnectedBus
     },
     listMembers: { items: [member], nextCursor: null },
     listCertificates: { items: [{ node, name: "node-1", state: "valid", ...certificate }], nextCursor: null },
+    listReplicas: { items: [replica], nextCursor: null },
+    checkReplicas: { askedAt: NOW },
     listPending: { items: [] },
     approveNode: { node: "mfrggzdfmztwq2lk", name: "node-4", role: "worker", until: NOW },
     acceptNode: { code: "k7qf2m9xpt", until: NOW, tries: 3, addresses: ["192.0.2.11:8422"] },
