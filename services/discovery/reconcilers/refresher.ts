@@ -4,6 +4,7 @@
  * know each other's keys, so nothing else has to be proved.
  */
 import { readFileSync } from "node:fs";
+import type { TrustHolding } from "@debvisor/proto-events/trust";
 import type { Closable } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
 import { causeChain, toDvError } from "@debvisor/shared/errors";
@@ -16,6 +17,8 @@ import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { VERSION } from "@debvisor/shared/version";
 import { writeTls } from "../joining/take-up.ts";
 import { isDue } from "../model/certificates.ts";
+import type { Holder } from "../operations/trust.ts";
+import { holdingIn } from "./trust-follower.ts";
 
 const LOOK_MS = 60_000;
 /** Servers come and go: the list of them is asked for anew each hour although the certificate is not due. */
@@ -28,17 +31,24 @@ export interface RefresherDeps {
   readonly log: Logger;
 }
 
-/** Starts asking: at once, each hour, and when the certificate is due. */
-export function startRefresher(deps: RefresherDeps): Closable {
+/** Starts asking: at once, each hour, when the certificate is due, and when what it holds is not what is wanted. */
+export function startRefresher(deps: RefresherDeps): Closable & Holder {
   const { clock, log, dir } = deps;
   const stopping = new AbortController();
+  let refreshing: Promise<void> | undefined;
+  const refreshOnce = () => {
+    refreshing ??= refresh(deps, stopping.signal).finally(() => {
+      refreshing = undefined;
+    });
+    return refreshing;
+  };
   const run = (async () => {
     let nextAt = clock.monotonic();
     while (!stopping.signal.aborted) {
       const facts = certificateFacts(readFileSync(nodePaths(dir).tls.certificate, "utf8"));
       if (clock.monotonic() >= nextAt || isDue(facts, clock.now())) {
         try {
-          await refresh(deps, stopping.signal);
+          await refreshOnce();
           nextAt = clock.monotonic() + REFRESH_MS;
         } catch (error) {
           log.warn({ cause: causeChain(error) }, "the certificate could not be renewed yet");
@@ -48,6 +58,12 @@ export function startRefresher(deps: RefresherDeps): Closable {
     }
   })();
   return {
+    holding: async ({ authorities, issuer }): Promise<TrustHolding> => {
+      const held = holdingIn(dir);
+      const isWanted = held.issuer === issuer && [...held.authorities].sort().join() === [...authorities].sort().join();
+      if (!isWanted) await refreshOnce();
+      return { ...holdingIn(dir), keys: [], inForce: true };
+    },
     stop: async () => {
       stopping.abort();
       await Promise.race([run, clock.sleep(500)]);

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The durable operation that replaces the authority of certificates (ADR-0024): believed besides the old one, then issuing, then alone.
+ * Each step goes on when every member has said what it holds. Until the old one is removed all of it can go back.
+ */
+import type { Check, PlannedEffect } from "@debvisor/proto-events/durable";
+import type { Member, TrustEntry } from "@debvisor/proto-events/membership";
+import { trustContract } from "@debvisor/proto-events/trust";
+import { DvError } from "@debvisor/shared/errors";
+import type { Definition, PlannedStep } from "@debvisor/shared/operation/definition";
+import { CLUSTER_KEY } from "../model/membership.ts";
+import { type Phase, phaseOf } from "../model/trust.ts";
+import { MEMBERSHIP_RESOURCE, subjectOf } from "./remove-node.ts";
+import { keysOf, type RotationDeps, type RotationParams, rotationSteps, trustOf } from "./rotation-steps.ts";
+
+const DEADLINE_MS = 3_600_000;
+const RESOURCE = "cluster/trust";
+
+/** `trust.rotate-authority`. One that broke off while it went forward is finished by the next. */
+export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Record<string, never>> {
+  return {
+    type: "trust.rotate-authority",
+    spec: trustContract.operations.rotateAuthority,
+    deadlineMs: DEADLINE_MS,
+    mask: (input) => ({ ...input }),
+    plan: async (_input, _reader, { reason }) => {
+      if (reason === undefined) throw new DvError("INVALID_ARGUMENT", "reason: say why the authority is replaced.");
+      keysOf(deps);
+      const entry = await trustOf(deps);
+      const members = [...(await deps.members.readMembers()).values()].filter(({ state }) => state !== "removed");
+      const cluster = await deps.members.fresh(CLUSTER_KEY);
+      const joining = cluster?.kind === "cluster" ? cluster.joining : null;
+      return {
+        targets: [],
+        steps: stepsOf(entry),
+        effects: effectsOf(entry, members),
+        checks: [...members.map((member) => lifeCheck(deps, member)), joiningCheck(joining?.node ?? null)],
+        // Who belongs must not change under it other than by joining.
+        resources: [RESOURCE, MEMBERSHIP_RESOURCE],
+        touches: [CLUSTER_KEY],
+        undo: "Until the old authority is removed, dvctl operations cancel undoes all of it. Afterwards rotate again.",
+        basis: {
+          authorities: entry.authorities.map(({ fingerprint }) => fingerprint),
+          issuer: entry.issuer,
+          members: members.map(({ id, key }) => [id, key]).sort(),
+        },
+      };
+    },
+    steps: rotationSteps(deps),
+    result: (answers) => answers["remove"] ?? null,
+  };
+}
+
+const TITLES: Readonly<Record<"add" | "issue" | "remove", string>> = {
+  add: "make a new authority, and have every member believe it besides the old one",
+  issue: "issue every member a certificate of the new authority",
+  remove: "remove the old authority and its key",
+};
+
+/** Steps that are left, by where an earlier rotation broke off. */
+const LEFT: Readonly<Record<Phase, readonly (keyof typeof TITLES)[]>> = {
+  single: ["add", "issue", "remove"],
+  added: ["issue", "remove"],
+  issuing: ["remove"],
+};
+
+function stepsOf(entry: TrustEntry): PlannedStep[] {
+  const params: RotationParams = { from: entry.authorities[0]?.fingerprint ?? "" };
+  return LEFT[phaseOf(entry)].map((kind) => ({
+    id: kind,
+    kind,
+    title: TITLES[kind],
+    target: null,
+    params,
+    resource: RESOURCE,
+  }));
+}
+
+function effectsOf(entry: TrustEntry, members: readonly Member[]): PlannedEffect[] {
+  const [old, next] = entry.authorities.map(({ fingerprint }) => shortOf(fingerprint));
+  const after = next ? `authority ${next}` : "a new authority";
+  const effect = (target: string | null, what: string, before: string | null): PlannedEffect => ({
+    ...{ target, what, before, after, diff: null },
+  });
+  return [
+    effect(null, "authority of certificates", `authority ${old}`),
+    ...members.flatMap(({ name, role, certificate }) => [
+      effect(name, "certificate", `of authority ${shortOf(entry.issuer)}, ends ${certificate?.notAfter ?? "unknown"}`),
+      ...(role === "server" ? [effect(name, "key in secrets/server.json", `authority ${old}`)] : []),
+    ]),
+  ];
+}
+
+/** As much of a fingerprint as people compare. */
+function shortOf(fingerprint: string): string {
+  return fingerprint.slice(0, 12);
+}
+
+function lifeCheck(deps: RotationDeps, member: Member): Check {
+  const base = { id: "member.life", target: member.name };
+  if (member.state === "admitted")
+    return {
+      ...base,
+      status: "failed",
+      message: "it was let in and has not come up yet",
+      hint: "wait until it is active: dvctl cluster members",
+    };
+  if (subjectOf(deps, member).alive) return { ...base, status: "passed", message: "it answers", hint: null };
+  return {
+    ...base,
+    status: "failed",
+    message: "it does not answer; it would come back believing an authority that is gone",
+    hint: `bring it up, or remove it: dvctl nodes remove ${member.name}`,
+  };
+}
+
+function joiningCheck(node: string | null): Check {
+  const base = { id: "cluster.joining", target: null };
+  return node === null
+    ? { ...base, status: "passed", message: "no server is joining", hint: null }
+    : { ...base, status: "failed", message: `server ${node} is joining`, hint: "wait until it belongs" };
+}

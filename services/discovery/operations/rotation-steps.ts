@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The steps of a rotation. Each enters what is wanted into the membership, then asks every member until all hold it. */
+import { createHash } from "node:crypto";
+import type { Authority, Member, TrustEntry } from "@debvisor/proto-events/membership";
+import { trustContract } from "@debvisor/proto-events/trust";
+import type { Bus } from "@debvisor/shared/bus/bus";
+import { timestamp } from "@debvisor/shared/clock";
+import { DvError, toDvError } from "@debvisor/shared/errors";
+import type { Reader, Sight, StepContext, StepKind } from "@debvisor/shared/operation/definition";
+import type { EntryDecision } from "../model/removal.ts";
+import { decideAdd, decideIssue, decideRemove, faultOf, type Phase, phaseOf, TRUST_KEY } from "../model/trust.ts";
+import type { MembershipStore } from "../reconcilers/membership-store.ts";
+import type { RegistryStore } from "../reconcilers/registry-store.ts";
+
+/** The new authority of an operation, made on this server. */
+export interface AuthorityMaker {
+  /** The same for the same operation; its key is on the disk afterwards. */
+  stage(operation: string): Promise<Authority>;
+}
+
+/** What the definition works with. `maker` is there on servers that have the cluster's secrets. */
+export interface RotationDeps {
+  readonly store: RegistryStore;
+  readonly members: MembershipStore;
+  readonly bus: Pick<Bus, "publishEvent">;
+  readonly maker: () => AuthorityMaker | undefined;
+}
+
+/** What every step of a rotation is given: the fingerprint of the authority that is to go. */
+export interface RotationParams {
+  readonly from: string;
+}
+
+/** How long members are asked before the attempt ends; others follow while the step is patient. */
+const CONFIRM_MS = 30_000;
+/** Who does not answer while the old authority goes, or while a step is undone, follows when it is back. */
+const LENIENT_MS = 15_000;
+const ASK_MS = 8_000;
+const PAUSE_MS = 200;
+const STEP_MS = 60_000;
+const PATIENCE_MS = 180_000;
+/** Members that are asked at a time. */
+const AT_ONCE = 16;
+
+/** The kinds of steps, by the key that plans name. */
+export function rotationSteps(deps: RotationDeps) {
+  return { add: addStep(deps), issue: issueStep(deps), remove: removeStep(deps) };
+}
+
+/** @throws UNAVAILABLE */
+export function keysOf({ maker }: RotationDeps): AuthorityMaker {
+  const made = maker();
+  if (!made)
+    throw new DvError("UNAVAILABLE", "This server has no secrets of the cluster yet, so it can make no authority.");
+  return made;
+}
+
+/** The entry as the bucket has it. @throws UNAVAILABLE, BUS_UNAVAILABLE */
+export async function trustOf({ members }: RotationDeps): Promise<TrustEntry> {
+  const entry = await members.fresh(TRUST_KEY);
+  if (entry?.kind !== "trust") throw new DvError("UNAVAILABLE", "No server has entered the cluster's authority yet.");
+  return entry;
+}
+
+function addStep(deps: RotationDeps): StepKind<RotationParams> {
+  return {
+    timeoutMs: STEP_MS,
+    patienceMs: PATIENCE_MS,
+    do: async ({ from }, context) => {
+      const next = await keysOf(deps).stage(context.order.operation);
+      const entry = await change(deps, (now) => decideAdd(now, context.order, { from, next }));
+      return await confirmed(deps, entry, context);
+    },
+    undo: async ({ from }, context) => {
+      const entry = await change(deps, (now) => decideAdd(now, context.order, { from, next: undefined }));
+      return { missing: await leniently(deps, entry, context) };
+    },
+    inspect: (params, context) => look(deps, params, context, { before: "single", after: "added" }),
+  };
+}
+
+function issueStep(deps: RotationDeps): StepKind<RotationParams> {
+  return {
+    timeoutMs: STEP_MS,
+    patienceMs: PATIENCE_MS,
+    do: async ({ from }, context) =>
+      await confirmed(deps, await change(deps, (now) => decideIssue(now, context.order, { from })), context),
+    undo: async ({ from }, context) => {
+      const entry = await change(deps, (now) => decideIssue(now, context.order, { from }));
+      return { missing: await leniently(deps, entry, context) };
+    },
+    inspect: (params, context) => look(deps, params, context, { before: "added", after: "issuing" }),
+  };
+}
+
+function removeStep(deps: RotationDeps): StepKind<RotationParams> {
+  return {
+    timeoutMs: STEP_MS,
+    patienceMs: PATIENCE_MS,
+    undo: "never",
+    seals: true,
+    do: async ({ from }, context) => {
+      const at = timestamp(context.clock);
+      const entry = await change(deps, (now) => decideRemove(now, context.order, { from, at }));
+      const missing = await leniently(deps, entry, context);
+      const { id, actor, reason } = context.submission;
+      const { generation, issuer } = entry;
+      await deps.bus.publishEvent(
+        trustContract,
+        "authority.rotated",
+        { generation, before: from, after: issuer, reason: reason ?? "", actor },
+        { subject: issuer, id: eventIdOf(id), actor },
+      );
+      return { generation, authority: issuer, missing };
+    },
+    inspect: async ({ from }) => {
+      const entry = await trustOf(deps);
+      if (entry.authorities.some(({ fingerprint }) => fingerprint === from)) return "before";
+      return phaseOf(entry) === "single" ? "after" : "unclear";
+    },
+  };
+}
+
+/** Changes the entry as it is decided on the newest one. @throws COMMAND_FENCED, CONFLICT, BUS_UNAVAILABLE */
+async function change(
+  { members }: RotationDeps,
+  decide: (entry: TrustEntry | undefined) => EntryDecision<TrustEntry>,
+): Promise<TrustEntry> {
+  const entry = await members.change<TrustEntry>(
+    TRUST_KEY,
+    (now) => {
+      const decision = decide(now);
+      if (decision.kind === "refused") throw new DvError(decision.code, decision.why);
+      return decision.kind === "write" ? decision.entry : undefined;
+    },
+    { fresh: true },
+  );
+  if (!entry) throw new DvError("CONFLICT", "The membership has no entry about its authority.");
+  return entry;
+}
+
+/** How the entry stands, and for `after` whether every member holds what it says. */
+async function look(
+  deps: RotationDeps,
+  { from }: RotationParams,
+  context: StepContext,
+  { before, after }: { before: Phase; after: Phase },
+): Promise<Sight> {
+  const entry = await trustOf(deps);
+  if (entry.authorities[0]?.fingerprint !== from) return "unclear";
+  const phase = phaseOf(entry);
+  if (phase === before) return "before";
+  if (phase !== after) return "unclear";
+  return (await ask(deps, entry, context)).length === 0 ? "after" : "unclear";
+}
+
+/** Asks until every member holds what the entry says, and notes who does. @throws TIMEOUT, CONFLICT when the entry has changed */
+async function confirmed(deps: RotationDeps, entry: TrustEntry, context: StepContext): Promise<{ generation: number }> {
+  const { generation } = entry;
+  const missing = await untilHeld(deps, entry, context, CONFIRM_MS);
+  if (missing.length === 0) return { generation };
+  if ((await trustOf(deps)).generation !== generation)
+    throw new DvError("CONFLICT", "What members are to believe was changed meanwhile.");
+  throw new DvError("TIMEOUT", `Not every member has confirmed generation ${generation}: ${missing.join("; ")}.`);
+}
+
+/** The same, but who does not answer is named instead. */
+function leniently(deps: RotationDeps, entry: TrustEntry, context: StepContext): Promise<string[]> {
+  return untilHeld(deps, entry, context, LENIENT_MS);
+}
+
+async function untilHeld(
+  deps: RotationDeps,
+  entry: TrustEntry,
+  context: StepContext,
+  patienceMs: number,
+): Promise<string[]> {
+  const { clock, signal } = context;
+  const deadline = clock.monotonic() + patienceMs;
+  for (;;) {
+    const missing = await ask(deps, entry, context, timestamp(clock));
+    signal.throwIfAborted();
+    if (missing.length === 0 || clock.monotonic() >= deadline) return missing;
+    await clock.sleep(PAUSE_MS, signal);
+  }
+}
+
+/** Asks every member once. Returns who does not hold what the entry says, and why; with `notedAt` notes who does. */
+async function ask(deps: RotationDeps, entry: TrustEntry, reader: Reader, notedAt?: string): Promise<string[]> {
+  const members = [...(await deps.members.readMembers()).values()].filter(({ state }) => state !== "removed");
+  const faults: string[] = [];
+  const waiting = [...members];
+  const work = async () => {
+    for (let member = waiting.shift(); member; member = waiting.shift()) {
+      const fault = await faultOfMember(member, entry, reader);
+      if (fault !== undefined) faults.push(`${member.name} ${fault}`);
+      else if (notedAt !== undefined) await deps.members.confirmTrust(member.id, entry.generation, notedAt);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return faults.sort();
+}
+
+async function faultOfMember({ id, role }: Member, entry: TrustEntry, reader: Reader): Promise<string | undefined> {
+  const authorities = entry.authorities.map(({ fingerprint }) => fingerprint);
+  const wanted = { authorities, issuer: entry.issuer };
+  try {
+    const held = await reader.request(id, trustContract, "getHolding", wanted, { timeoutMs: ASK_MS });
+    return faultOf(entry, role, held);
+  } catch (error) {
+    reader.signal.throwIfAborted();
+    return `does not answer (${toDvError(error).code})`;
+  }
+}
+
+/** The same for every attempt of an operation, so that the event is stored once. */
+function eventIdOf(operation: string): string {
+  return createHash("sha256").update(`authority.rotated ${operation}`).digest("hex").slice(0, 32);
+}
