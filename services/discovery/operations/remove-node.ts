@@ -110,8 +110,7 @@ async function lookAt(deps: RemovalDeps, member: Member): Promise<Found> {
   };
 }
 
-/** A member and whether it is heard now. */
-export function subjectOf({ store }: Pick<RemovalDeps, "store">, { id, name }: Member): RemovalSubject {
+function subjectOf({ store }: RemovalDeps, { id, name }: Member): RemovalSubject {
   const record = store.record(id);
   const live = store.live(id);
   const view = store.view();

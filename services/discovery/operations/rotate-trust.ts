@@ -7,13 +7,15 @@ import type { Check, PlannedEffect } from "@debvisor/proto-events/durable";
 import type { Member, TrustEntry } from "@debvisor/proto-events/membership";
 import { trustContract } from "@debvisor/proto-events/trust";
 import { DvError } from "@debvisor/shared/errors";
-import type { Definition, PlannedStep } from "@debvisor/shared/operation/definition";
+import type { Definition, PlannedStep, Reader } from "@debvisor/shared/operation/definition";
 import { CLUSTER_KEY } from "../model/membership.ts";
 import { type Phase, phaseOf } from "../model/trust.ts";
-import { MEMBERSHIP_RESOURCE, subjectOf } from "./remove-node.ts";
-import { keysOf, type RotationDeps, type RotationParams, rotationSteps, trustOf } from "./rotation-steps.ts";
+import { MEMBERSHIP_RESOURCE } from "./remove-node.ts";
+import { holdingOf, keysOf, type RotationDeps, type RotationParams, rotationSteps, trustOf } from "./rotation-steps.ts";
 
 const DEADLINE_MS = 3_600_000;
+/** A member that lives answers within milliseconds. */
+const PLAN_ASK_MS = 2_000;
 const RESOURCE = "cluster/trust";
 
 /** `trust.rotate-authority`. One that broke off while it went forward is finished by the next. */
@@ -23,7 +25,7 @@ export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Record
     spec: trustContract.operations.rotateAuthority,
     deadlineMs: DEADLINE_MS,
     mask: (input) => ({ ...input }),
-    plan: async (_input, _reader, { reason }) => {
+    plan: async (_input, reader, { reason }) => {
       if (reason === undefined) throw new DvError("INVALID_ARGUMENT", "reason: say why the authority is replaced.");
       keysOf(deps);
       const entry = await trustOf(deps);
@@ -34,7 +36,10 @@ export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Record
         targets: [],
         steps: stepsOf(entry),
         effects: effectsOf(entry, members),
-        checks: [...members.map((member) => lifeCheck(deps, member)), joiningCheck(joining?.node ?? null)],
+        checks: [
+          ...(await Promise.all(members.map((member) => lifeCheck(member, entry, reader)))),
+          joiningCheck(joining?.node ?? null),
+        ],
         // Who belongs must not change under it other than by joining.
         resources: [RESOURCE, MEMBERSHIP_RESOURCE],
         touches: [CLUSTER_KEY],
@@ -96,21 +101,23 @@ function shortOf(fingerprint: string): string {
   return fingerprint.slice(0, 12);
 }
 
-function lifeCheck(deps: RotationDeps, member: Member): Check {
-  const base = { id: "member.life", target: member.name };
-  if (member.state === "admitted")
+/** Asks the member itself: it is what has to answer in every step. */
+async function lifeCheck({ id, name, state }: Member, entry: TrustEntry, reader: Reader): Promise<Check> {
+  const base = { id: "member.answers", target: name };
+  if (state === "admitted")
     return {
       ...base,
       status: "failed",
       message: "it was let in and has not come up yet",
       hint: "wait until it is active: dvctl cluster members",
     };
-  if (subjectOf(deps, member).alive) return { ...base, status: "passed", message: "it answers", hint: null };
+  const held = await holdingOf(id, entry, reader, PLAN_ASK_MS);
+  if (typeof held !== "string") return { ...base, status: "passed", message: "it answers", hint: null };
   return {
     ...base,
     status: "failed",
-    message: "it does not answer; it would come back believing an authority that is gone",
-    hint: `bring it up, or remove it: dvctl nodes remove ${member.name}`,
+    message: `it ${held}; it would come back believing an authority that is gone`,
+    hint: `bring it up, or remove it: dvctl nodes remove ${name}`,
   };
 }
 

@@ -2,15 +2,14 @@
 /** The steps of a rotation. Each enters what is wanted into the membership, then asks every member until all hold it. */
 import { createHash } from "node:crypto";
 import type { Authority, Member, TrustEntry } from "@debvisor/proto-events/membership";
-import { trustContract } from "@debvisor/proto-events/trust";
+import { type TrustHolding, trustContract } from "@debvisor/proto-events/trust";
 import type { Bus } from "@debvisor/shared/bus/bus";
 import { timestamp } from "@debvisor/shared/clock";
-import { DvError, toDvError } from "@debvisor/shared/errors";
+import { DvError } from "@debvisor/shared/errors";
 import type { Reader, Sight, StepContext, StepKind } from "@debvisor/shared/operation/definition";
 import type { EntryDecision } from "../model/removal.ts";
 import { decideAdd, decideIssue, decideRemove, faultOf, type Phase, phaseOf, TRUST_KEY } from "../model/trust.ts";
 import type { MembershipStore } from "../reconcilers/membership-store.ts";
-import type { RegistryStore } from "../reconcilers/registry-store.ts";
 
 /** The new authority of an operation, made on this server. */
 export interface AuthorityMaker {
@@ -20,7 +19,6 @@ export interface AuthorityMaker {
 
 /** What the definition works with. `maker` is there on servers that have the cluster's secrets. */
 export interface RotationDeps {
-  readonly store: RegistryStore;
   readonly members: MembershipStore;
   readonly bus: Pick<Bus, "publishEvent">;
   readonly maker: () => AuthorityMaker | undefined;
@@ -202,14 +200,25 @@ async function ask(deps: RotationDeps, entry: TrustEntry, reader: Reader, notedA
 }
 
 async function faultOfMember({ id, role }: Member, entry: TrustEntry, reader: Reader): Promise<string | undefined> {
-  const authorities = entry.authorities.map(({ fingerprint }) => fingerprint);
-  const wanted = { authorities, issuer: entry.issuer };
+  const held = await holdingOf(id, entry, reader, ASK_MS);
+  return typeof held === "string" ? held : faultOf(entry, role, held);
+}
+
+/** What a member says that it holds, after taking up what the entry says; a sentence when it does not answer. */
+export async function holdingOf(
+  id: string,
+  { authorities, issuer }: TrustEntry,
+  reader: Reader,
+  timeoutMs: number,
+): Promise<TrustHolding | string> {
+  const wanted = { authorities: authorities.map(({ fingerprint }) => fingerprint), issuer };
   try {
-    const held = await reader.request(id, trustContract, "getHolding", wanted, { timeoutMs: ASK_MS });
-    return faultOf(entry, role, held);
+    return await reader.request(id, trustContract, "getHolding", wanted, { timeoutMs });
   } catch (error) {
     reader.signal.throwIfAborted();
-    return `does not answer (${toDvError(error).code})`;
+    // Neither the bus nor the member has said anything else: it is the engine's, or a bug.
+    if (!(error instanceof DvError)) throw error;
+    return `does not answer (${error.code})`;
   }
 }
 
