@@ -227,6 +227,8 @@ test("one that is cancelled leaves the old authority working, and the new one's 
   expect(ended).toMatchObject({ state: "cancelled" });
   const after = await show();
   expect(after.authorities).toEqual(before.authorities);
+  // Both were believed in between.
+  expect(after.generation).toBe(before.generation + 2);
   await waitFor(
     () => dirs.every((dir) => authoritiesOf(dir).join() === before.authorities[0]?.fingerprint && isOf(dir)),
     20_000,
