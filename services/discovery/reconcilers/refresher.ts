@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import type { TrustHolding } from "@debvisor/proto-events/trust";
 import type { Closable } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
-import { causeChain, toDvError } from "@debvisor/shared/errors";
+import { causeChain, DvError } from "@debvisor/shared/errors";
 import { dialJoin } from "@debvisor/shared/join/dial";
 import type { Admission } from "@debvisor/shared/join/messages";
 import type { Logger } from "@debvisor/shared/log";
@@ -93,7 +93,7 @@ async function refresh(deps: RefresherDeps, signal: AbortSignal): Promise<void> 
       last = error;
     }
   }
-  throw last ?? toDvError(new Error("no server is known"));
+  throw last ?? new DvError("UNAVAILABLE", "No server is known.");
 }
 
 async function ask(
@@ -113,7 +113,10 @@ async function ask(
   try {
     const answer = await channel.ask({ kind: "refresh", tlsRequest }, 5_000);
     if (answer.kind === "admitted") return answer.admission;
-    throw toDvError(new Error(answer.kind === "refused" ? answer.message : "it has to wait"));
+    throw new DvError(
+      "UNAVAILABLE",
+      answer.kind === "refused" ? answer.message : "The server cannot answer at this moment.",
+    );
   } finally {
     channel.close();
   }
