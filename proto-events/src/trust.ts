@@ -76,7 +76,14 @@ export const trustContract = contract({
       effect: "change",
       permission: "trust:authority:rotate",
       role: "admin",
-      input: {},
+      input: {
+        without: z
+          .string()
+          .min(1)
+          .max(4_096)
+          .optional()
+          .describe("Workers that are off and are not waited for, by name or id, separated by commas."),
+      },
       needsReason: true,
       http: { method: "POST", path: "/v1/trust/rotation" },
       durable: { version: 1, targets: null, asks: true },
@@ -85,10 +92,14 @@ export const trustContract = contract({
         verb: "rotate",
         args: [],
         examples: [
-          { command: 'dvctl trust rotate --reason "yearly" --mode plan', does: "Show which members would do what." },
+          { command: 'dvctl trust rotate --reason "yearly" --dry-run', does: "Show which members would do what." },
+          {
+            command: 'dvctl trust rotate --reason "yearly" --without node-4',
+            does: "Do not wait for a worker that is off.",
+          },
           { command: 'dvctl trust rotate --reason "yearly"', does: "Make a new authority and remove the old one." },
         ],
-        preconditions: "Every member sends heartbeats, and no machine is joining.",
+        preconditions: "Every member answers, workers that are named aside, and no machine is joining.",
         changes:
           "Makes a new authority, has every member believe it, issues every certificate anew, removes the old authority and its key. The keys that sign users of the bus, the route password and the cluster secret stay as they are.",
         undo: "dvctl operations cancel ID, until the old authority is removed; after that, rotate again.",

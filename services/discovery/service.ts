@@ -33,7 +33,7 @@ import { openDoor } from "./reconcilers/door.ts";
 import { enterFounding, type KeeperDeps, startKeeper } from "./reconcilers/membership-keeper.ts";
 import { MembershipStore } from "./reconcilers/membership-store.ts";
 import { type Presence, startPresence, tagVerifier } from "./reconcilers/presence.ts";
-import { startRefresher } from "./reconcilers/refresher.ts";
+import { refreshUntilConnected, startRefresher } from "./reconcilers/refresher.ts";
 import { startProjector } from "./reconcilers/registry-projector.ts";
 import { RegistryStore } from "./reconcilers/registry-store.ts";
 import { startReplicas } from "./reconcilers/replicas.ts";
@@ -49,6 +49,9 @@ export const discoveryService = defineService({
   name: "discovery",
   config: discoveryConfig,
   administersStreams: true,
+  helpConnect: async ({ dir, name, roles }, { clock, log, signal }) => {
+    if (!roles.includes("server")) await refreshUntilConnected({ dir, name, clock, log }, signal);
+  },
   async start(context) {
     const { coreBus: bus, nodeBus, config, clock, log } = context;
     const members = bus && new MembershipStore(bus);

@@ -69,7 +69,14 @@ export interface ServiceDefinition<S extends z.ZodType = z.ZodType> {
   readonly serversOnly?: boolean;
   /** Whether it creates the streams and raises their replicas; its unit alone gets the administrator's credential. */
   readonly administersStreams?: boolean;
+  /** Called when the bus has not been connected a second after the start; `signal` ends it once it is. Does not throw. */
+  helpConnect?(node: Pick<NodeIdentity, "dir" | "name" | "roles">, context: HelpContext): Promise<void>;
   start(context: ServiceContext<z.output<S>>): Promise<RunningService>;
+}
+
+/** With what a service may help to get connected. */
+export interface HelpContext extends Pick<ServiceContext, "clock" | "log"> {
+  readonly signal: AbortSignal;
 }
 
 /** Declares a service; only fixes the types. */

@@ -3,6 +3,7 @@
 import { randomUUID, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ConnectedBus, connectBus } from "@debvisor/shared/bus/connect";
 import { createLogger } from "@debvisor/shared/log";
 import {
@@ -24,6 +25,9 @@ export interface Trust {
   readonly authorities: readonly { readonly fingerprint: string; readonly issues: boolean }[];
   readonly members: readonly { readonly name: string; readonly current: boolean }[];
 }
+
+/** Longest wait for one gateway; another one is asked then. */
+const ASK_MS = 1_000;
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -69,7 +73,8 @@ export class Rotation {
   /** The operation as some gateway has it. One whose server has just read its files anew may leave a request without an answer. */
   async operation(id: unknown): Promise<Body | undefined> {
     for (const node of [1, 2, 3]) {
-      const reply = await this.lab.fetch(`/v1/operations/${String(id)}`, {}, node).catch(() => undefined);
+      const asked = this.lab.fetch(`/v1/operations/${String(id)}`, {}, node).catch(() => undefined);
+      const reply = await Promise.race([asked, sleep(ASK_MS, undefined, { ref: false })]);
       if (reply?.ok) return (await reply.json()) as Body;
     }
     return undefined;

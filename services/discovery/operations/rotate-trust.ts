@@ -18,26 +18,39 @@ const DEADLINE_MS = 3_600_000;
 const PLAN_ASK_MS = 2_000;
 const RESOURCE = "cluster/trust";
 
+interface RotateInput {
+  readonly without?: string | undefined;
+}
+
 /** `trust.rotate-authority`. One that broke off while it went forward is finished by the next. */
-export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Record<string, never>> {
+export function rotateAuthorityDefinition(deps: RotationDeps): Definition<RotateInput> {
   return {
     type: "trust.rotate-authority",
     spec: trustContract.operations.rotateAuthority,
     deadlineMs: DEADLINE_MS,
     mask: (input) => ({ ...input }),
-    plan: async (_input, reader, { reason }) => {
+    plan: async (input, reader, { reason }) => {
       if (reason === undefined) throw new DvError("INVALID_ARGUMENT", "reason: say why the authority is replaced.");
       keysOf(deps);
       const entry = await trustOf(deps);
       const members = [...(await deps.members.readMembers()).values()].filter(({ state }) => state !== "removed");
+      const without = leftOut(members, input.without);
       const cluster = await deps.members.fresh(CLUSTER_KEY);
       const joining = cluster?.kind === "cluster" ? cluster.joining : null;
       return {
         targets: [],
-        steps: stepsOf(entry),
-        effects: effectsOf(entry, members),
+        steps: stepsOf(
+          entry,
+          without.map(({ id }) => id),
+        ),
+        effects: effectsOf(
+          entry,
+          members.filter((member) => !without.includes(member)),
+        ),
         checks: [
-          ...(await Promise.all(members.map((member) => lifeCheck(member, entry, reader)))),
+          ...(await Promise.all(
+            members.map((member) => (without.includes(member) ? leftCheck(member) : lifeCheck(member, entry, reader))),
+          )),
           joiningCheck(joining?.node ?? null),
         ],
         // Who belongs must not change under it other than by joining.
@@ -48,6 +61,7 @@ export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Record
           authorities: entry.authorities.map(({ fingerprint }) => fingerprint),
           issuer: entry.issuer,
           members: members.map(({ id, key }) => [id, key]).sort(),
+          without: without.map(({ id }) => id),
         },
       };
     },
@@ -69,8 +83,8 @@ const LEFT: Readonly<Record<Phase, readonly (keyof typeof TITLES)[]>> = {
   issuing: ["remove"],
 };
 
-function stepsOf(entry: TrustEntry): PlannedStep[] {
-  const params: RotationParams = { from: entry.authorities[0]?.fingerprint ?? "" };
+function stepsOf(entry: TrustEntry, without: readonly string[]): PlannedStep[] {
+  const params: RotationParams = { from: entry.authorities[0]?.fingerprint ?? "", without };
   return LEFT[phaseOf(entry)].map((kind) => ({
     id: kind,
     kind,
@@ -101,8 +115,27 @@ function shortOf(fingerprint: string): string {
   return fingerprint.slice(0, 12);
 }
 
+/** The workers that are named. A server has to take part: it would come back with a nats-server that no other lets in. */
+function leftOut(members: readonly Member[], named: string | undefined): Member[] {
+  return (named?.split(",") ?? []).map((ref) => {
+    const found = members.find(({ id, name }) => id === ref || name === ref);
+    if (!found) throw new DvError("NODE_NOT_FOUND", `No node ${ref} is a member.`, { details: { node: ref } });
+    if (found.role === "server")
+      throw new DvError("INVALID_ARGUMENT", `without: ${found.name} is a server; bring it up, or remove it first.`);
+    return found;
+  });
+}
+
+function leftCheck({ name }: Member): Check {
+  return {
+    ...{ id: "member.answers", target: name, status: "warned" },
+    message: "it is not asked; when it comes back it asks a server what to believe",
+    hint: `until then it has no connection; if it does not come back: dvctl nodes remove ${name}`,
+  };
+}
+
 /** Asks the member itself: it is what has to answer in every step. */
-async function lifeCheck({ id, name, state }: Member, entry: TrustEntry, reader: Reader): Promise<Check> {
+async function lifeCheck({ id, name, role, state }: Member, entry: TrustEntry, reader: Reader): Promise<Check> {
   const base = { id: "member.answers", target: name };
   if (state === "admitted")
     return {
@@ -117,7 +150,10 @@ async function lifeCheck({ id, name, state }: Member, entry: TrustEntry, reader:
     ...base,
     status: "failed",
     message: `it ${held}; it would come back believing an authority that is gone`,
-    hint: `bring it up, or remove it: dvctl nodes remove ${name}`,
+    hint:
+      role === "server"
+        ? `bring it up, or remove it: dvctl nodes remove ${name}`
+        : `bring it up, remove it, or leave it out: --without ${name}`,
   };
 }
 

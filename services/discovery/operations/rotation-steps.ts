@@ -27,6 +27,8 @@ export interface RotationDeps {
 /** What every step of a rotation is given: the fingerprint of the authority that is to go. */
 export interface RotationParams {
   readonly from: string;
+  /** Ids of workers that are not asked; they ask a server themselves when they come back. */
+  readonly without: readonly string[];
 }
 
 /** How long members are asked before the attempt ends; others follow while the step is patient. */
@@ -64,14 +66,14 @@ function addStep(deps: RotationDeps): StepKind<RotationParams> {
   return {
     timeoutMs: STEP_MS,
     patienceMs: PATIENCE_MS,
-    do: async ({ from }, context) => {
+    do: async ({ from, without }, context) => {
       const next = await keysOf(deps).stage(context.order.operation);
       const entry = await change(deps, (now) => decideAdd(now, context.order, { from, next }));
-      return await confirmed(deps, entry, context);
+      return await confirmed(deps, { entry, without }, context);
     },
-    undo: async ({ from }, context) => {
+    undo: async ({ from, without }, context) => {
       const entry = await change(deps, (now) => decideAdd(now, context.order, { from, next: undefined }));
-      return { missing: await leniently(deps, entry, context) };
+      return { missing: await leniently(deps, { entry, without }, context) };
     },
     inspect: (params, context) => look(deps, params, context, { before: "single", after: "added" }),
   };
@@ -81,11 +83,13 @@ function issueStep(deps: RotationDeps): StepKind<RotationParams> {
   return {
     timeoutMs: STEP_MS,
     patienceMs: PATIENCE_MS,
-    do: async ({ from }, context) =>
-      await confirmed(deps, await change(deps, (now) => decideIssue(now, context.order, { from })), context),
-    undo: async ({ from }, context) => {
+    do: async ({ from, without }, context) => {
       const entry = await change(deps, (now) => decideIssue(now, context.order, { from }));
-      return { missing: await leniently(deps, entry, context) };
+      return await confirmed(deps, { entry, without }, context);
+    },
+    undo: async ({ from, without }, context) => {
+      const entry = await change(deps, (now) => decideIssue(now, context.order, { from }));
+      return { missing: await leniently(deps, { entry, without }, context) };
     },
     inspect: (params, context) => look(deps, params, context, { before: "added", after: "issuing" }),
   };
@@ -97,10 +101,10 @@ function removeStep(deps: RotationDeps): StepKind<RotationParams> {
     patienceMs: PATIENCE_MS,
     undo: "never",
     seals: true,
-    do: async ({ from }, context) => {
+    do: async ({ from, without }, context) => {
       const at = timestamp(context.clock);
       const entry = await change(deps, (now) => decideRemove(now, context.order, { from, at }));
-      const missing = await leniently(deps, entry, context);
+      const missing = await leniently(deps, { entry, without }, context);
       const { id, actor, reason } = context.submission;
       const { generation, issuer } = entry;
       await deps.bus.publishEvent(
@@ -140,7 +144,7 @@ async function change(
 /** How the entry stands, and for `after` whether every member holds what it says. */
 async function look(
   deps: RotationDeps,
-  { from }: RotationParams,
+  { from, without }: RotationParams,
   context: StepContext,
   { before, after }: { before: Phase; after: Phase },
 ): Promise<Sight> {
@@ -149,13 +153,19 @@ async function look(
   const phase = phaseOf(entry);
   if (phase === before) return "before";
   if (phase !== after) return "unclear";
-  return (await ask(deps, entry, context)).length === 0 ? "after" : "unclear";
+  return (await ask(deps, { entry, without }, context)).length === 0 ? "after" : "unclear";
+}
+
+/** What members are to hold, and who is not asked. */
+interface Wanted {
+  readonly entry: TrustEntry;
+  readonly without: readonly string[];
 }
 
 /** Asks until every member holds what the entry says, and notes who does. @throws TIMEOUT, CONFLICT when the entry has changed */
-async function confirmed(deps: RotationDeps, entry: TrustEntry, context: StepContext): Promise<{ generation: number }> {
-  const { generation } = entry;
-  const missing = await untilHeld(deps, entry, context, CONFIRM_MS);
+async function confirmed(deps: RotationDeps, wanted: Wanted, context: StepContext): Promise<{ generation: number }> {
+  const { generation } = wanted.entry;
+  const missing = await untilHeld(deps, wanted, context, CONFIRM_MS);
   if (missing.length === 0) return { generation };
   if ((await trustOf(deps)).generation !== generation)
     throw new DvError("CONFLICT", "What members are to believe was changed meanwhile.");
@@ -163,20 +173,20 @@ async function confirmed(deps: RotationDeps, entry: TrustEntry, context: StepCon
 }
 
 /** The same, but who does not answer is named instead. */
-function leniently(deps: RotationDeps, entry: TrustEntry, context: StepContext): Promise<string[]> {
-  return untilHeld(deps, entry, context, LENIENT_MS);
+function leniently(deps: RotationDeps, wanted: Wanted, context: StepContext): Promise<string[]> {
+  return untilHeld(deps, wanted, context, LENIENT_MS);
 }
 
 async function untilHeld(
   deps: RotationDeps,
-  entry: TrustEntry,
+  wanted: Wanted,
   context: StepContext,
   patienceMs: number,
 ): Promise<string[]> {
   const { clock, signal } = context;
   const deadline = clock.monotonic() + patienceMs;
   for (;;) {
-    const missing = await ask(deps, entry, context, timestamp(clock));
+    const missing = await ask(deps, wanted, context, timestamp(clock));
     signal.throwIfAborted();
     if (missing.length === 0 || clock.monotonic() >= deadline) return missing;
     await clock.sleep(PAUSE_MS, signal);
@@ -184,10 +194,15 @@ async function untilHeld(
 }
 
 /** Asks every member once. Returns who does not hold what the entry says, and why; with `notedAt` notes who does. */
-async function ask(deps: RotationDeps, entry: TrustEntry, reader: Reader, notedAt?: string): Promise<string[]> {
-  const members = [...(await deps.members.readMembers()).values()].filter(({ state }) => state !== "removed");
+async function ask(
+  deps: RotationDeps,
+  { entry, without }: Wanted,
+  reader: Reader,
+  notedAt?: string,
+): Promise<string[]> {
+  const members = [...(await deps.members.readMembers()).values()];
   const faults: string[] = [];
-  const waiting = [...members];
+  const waiting = members.filter(({ id, state }) => state !== "removed" && !without.includes(id));
   const work = async () => {
     for (let member = waiting.shift(); member; member = waiting.shift()) {
       const fault = await faultOfMember(member, entry, reader);

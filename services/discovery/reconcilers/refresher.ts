@@ -21,6 +21,7 @@ import type { Holder } from "../operations/trust.ts";
 import { holdingIn } from "./trust-follower.ts";
 
 const LOOK_MS = 60_000;
+const RETRY_MS = 3_000;
 /** Servers come and go: the list of them is asked for anew each hour although the certificate is not due. */
 const REFRESH_MS = 3_600_000;
 
@@ -69,6 +70,20 @@ export function startRefresher(deps: RefresherDeps): Closable & Holder {
       await Promise.race([run, clock.sleep(500)]);
     },
   };
+}
+
+/**
+ * Asks until the bus is connected: a worker that was off while the authority was replaced believes no server of the bus, but knows the
+ * keys of their join ports.
+ */
+export async function refreshUntilConnected(deps: RefresherDeps, signal: AbortSignal): Promise<void> {
+  const { clock, log } = deps;
+  while (!signal.aborted) {
+    await refresh(deps, signal).catch((error: unknown) =>
+      log.warn({ cause: causeChain(error) }, "what members believe could not be asked for yet"),
+    );
+    await clock.sleep(RETRY_MS, signal);
+  }
 }
 
 /** Asks one server after the other. @throws the last one's error */
