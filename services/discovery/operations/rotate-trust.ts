@@ -4,6 +4,7 @@
  * Each step goes on when every member has said what it holds. Until the old one is removed all of it can go back.
  */
 import type { Check, PlannedEffect } from "@debvisor/proto-events/durable";
+import { CLUSTER } from "@debvisor/proto-events/maintenance";
 import type { Member, TrustEntry } from "@debvisor/proto-events/membership";
 import { trustContract } from "@debvisor/proto-events/trust";
 import { DvError } from "@debvisor/shared/errors";
@@ -55,7 +56,7 @@ export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Rotate
         ],
         // Who belongs must not change under it other than by joining.
         resources: [RESOURCE, MEMBERSHIP_RESOURCE],
-        touches: [CLUSTER_KEY],
+        touches: [CLUSTER],
         undo: "Until the old authority is removed, dvctl operations cancel undoes all of it. Afterwards rotate again.",
         basis: {
           authorities: entry.authorities.map(({ fingerprint }) => fingerprint),

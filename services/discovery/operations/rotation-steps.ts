@@ -35,7 +35,8 @@ export interface RotationParams {
 const CONFIRM_MS = 30_000;
 /** Who does not answer while the old authority goes, or while a step is undone, follows when it is back. */
 const LENIENT_MS = 15_000;
-const ASK_MS = 8_000;
+/** A server that reads its files anew forgets requests under way. What a member has begun goes on; the next question joins it. */
+const ASK_MS = 2_000;
 const PAUSE_MS = 200;
 const STEP_MS = 60_000;
 const PATIENCE_MS = 180_000;
