@@ -194,7 +194,7 @@ async function untilHeld(
   }
 }
 
-/** Asks every member once. Returns who does not hold what the entry says, and why; with `notedAt` notes who does. */
+/** Asks every member once. Returns who does not hold what the entry says, and why; with `notedAt` notes which workers do. */
 async function ask(
   deps: RotationDeps,
   { entry, without }: Wanted,
@@ -208,7 +208,9 @@ async function ask(
     for (let member = waiting.shift(); member; member = waiting.shift()) {
       const fault = await faultOfMember(member, entry, reader);
       if (fault !== undefined) faults.push(`${member.name} ${fault}`);
-      else if (notedAt !== undefined) await deps.members.confirmTrust(member.id, entry.generation, notedAt);
+      // A server notes it itself.
+      else if (notedAt !== undefined && member.role !== "server")
+        await deps.members.confirmTrust(member.id, entry.generation, notedAt);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));

@@ -179,7 +179,7 @@ export class TrustFollower {
     log.info({ serial: certificateFacts(pem).serial, issuer: entry.issuer }, "certificate renewed");
   }
 
-  /** Notes in its own entry what it holds; of others the rotation does so. */
+  /** Notes in its own entry what it holds; of workers the rotation does so. */
   async #confirm(entry: TrustEntry): Promise<void> {
     const { store, node, clock } = this.#deps;
     if ((store.member(node)?.trust?.generation ?? 0) >= entry.generation) return;
