@@ -9,7 +9,7 @@ import { Actor, NodeId, NodeName, NodeRole, NodeState, Reason, Sha256, Timestamp
 import { listQuery, page } from "./replies.ts";
 
 /** A member as it is shown: with what the registry knows of its life. */
-export const MemberView = Member.omit({ kind: true, busKey: true, order: true }).extend({
+export const MemberView = Member.omit({ kind: true, busKey: true, trust: true, order: true }).extend({
   alive: NodeState.nullable().describe("Liveness by heartbeat; null when none was heard yet."),
 });
 export type MemberView = z.output<typeof MemberView>;

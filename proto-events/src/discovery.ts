@@ -74,6 +74,7 @@ export const discoveryContract = contract({
   service: "discovery",
   summary: "Finds nodes on the LAN and keeps the node registry.",
   uses: {
+    commands: ["trust"],
     streamsRead: ["DV_OPS"],
     streamsWrite: ["DV_OPS"],
     bucketsRead: ["dv_nodes", "dv_members", "dv_leases", "dv_locks", "dv_maintenance", "dv_replicas"],

@@ -61,6 +61,10 @@ export const Member = z.object({
     .nullable()
     .describe("Its latest certificate; null when none is known."),
   removed: z.object({ at: Timestamp, actor: Actor, reason: z.string() }).nullable(),
+  trust: z
+    .object({ generation: z.number().int().positive(), at: Timestamp })
+    .optional()
+    .describe("The generation of entry `trust` that it has confirmed, and when."),
   order: EntryOrder.optional().describe("The order that removed it, or undid that."),
 });
 export type Member = z.output<typeof Member>;
@@ -117,6 +121,36 @@ export const WaitingEntry = z.object({
 });
 export type WaitingEntry = z.output<typeof WaitingEntry>;
 
+/** An authority that members believe. Its key is in no entry. */
+export const Authority = z.object({
+  fingerprint: Sha256.describe("SHA-256 over the certificate (DER)."),
+  certificate: z.string().describe("PEM."),
+  notAfter: Timestamp,
+});
+export type Authority = z.output<typeof Authority>;
+
+/** What members believe, and which authority issues. Entry `trust` of the bucket. */
+export const TrustEntry = z.object({
+  kind: z.literal("trust"),
+  /** Raised with every change; a member confirms that it holds a generation. */
+  generation: z.number().int().positive(),
+  /** One, or two while it is rotated: the old one first. */
+  authorities: z.array(Authority).min(1).max(2),
+  /** Fingerprint of the one that issues. */
+  issuer: Sha256,
+  /** When the last rotation removed an authority. */
+  rotatedAt: Timestamp.nullable(),
+  /** The order that changed it last. */
+  order: EntryOrder.optional(),
+});
+export type TrustEntry = z.output<typeof TrustEntry>;
+
 /** What the bucket holds. Members are under their node id. */
-export const MembershipEntry = z.discriminatedUnion("kind", [Member, ClusterEntry, CodeEntry, WaitingEntry]);
+export const MembershipEntry = z.discriminatedUnion("kind", [
+  Member,
+  ClusterEntry,
+  CodeEntry,
+  WaitingEntry,
+  TrustEntry,
+]);
 export type MembershipEntry = z.output<typeof MembershipEntry>;

@@ -10,6 +10,7 @@ import { type Contract, type EventSpec, type OperationSpec, wireName } from "./k
 import { maintenanceContract } from "./maintenance.ts";
 import { nodeAgentContract } from "./node-agent.ts";
 import { operationContract } from "./operation.ts";
+import { trustContract } from "./trust.ts";
 
 export const CONTRACTS: readonly Contract[] = [
   auditContract,
@@ -21,6 +22,7 @@ export const CONTRACTS: readonly Contract[] = [
   maintenanceContract,
   nodeAgentContract,
   operationContract,
+  trustContract,
 ];
 
 /** The contracts that a service implements: its own, and those that say so. */

@@ -5,9 +5,11 @@ import { type GrowDeps, growClusterDefinition } from "./operations/grow-cluster.
 import { disableNodeDefinition, enableNodeDefinition, type MarkDeps } from "./operations/mark-node.ts";
 import type { RemovalDeps } from "./operations/removal-steps.ts";
 import { removeNodeDefinition } from "./operations/remove-node.ts";
+import { rotateAuthorityDefinition } from "./operations/rotate-trust.ts";
+import type { RotationDeps } from "./operations/rotation-steps.ts";
 
 /** What the definitions work with. */
-export type DefinitionDeps = MarkDeps & GrowDeps & RemovalDeps;
+export type DefinitionDeps = MarkDeps & GrowDeps & RemovalDeps & RotationDeps;
 
 /** The definitions, in the order of the contract. */
 export function discoveryDefinitions(deps: DefinitionDeps): readonly Definition<never>[] {
@@ -16,6 +18,7 @@ export function discoveryDefinitions(deps: DefinitionDeps): readonly Definition<
     enableNodeDefinition(deps),
     growClusterDefinition(deps),
     removeNodeDefinition(deps),
+    rotateAuthorityDefinition(deps),
   ];
   return all as unknown as readonly Definition<never>[];
 }

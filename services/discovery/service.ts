@@ -3,15 +3,19 @@
 import { readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { discoveryContract } from "@debvisor/proto-events/discovery";
+import { trustContract } from "@debvisor/proto-events/trust";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { systemClock } from "@debvisor/shared/clock";
 import { toDvError } from "@debvisor/shared/errors";
-import { busTls, nodePaths, readJsonFileIfPresent, readMembership, ServerSecrets } from "@debvisor/shared/node-files";
+import { goesByFiles } from "@debvisor/shared/nats-server/certificate";
+import { busTls, nodePaths, readMembership } from "@debvisor/shared/node-files";
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
+import { askSecrets } from "./joining/ask-secrets.ts";
 import { renewOwnIfDue } from "./joining/own-certificate.ts";
 import { serversAmong } from "./model/cluster-size.ts";
+import { servingMembers } from "./model/membership.ts";
 import type { NodeRecord } from "./model/registry.ts";
 import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
@@ -28,19 +32,22 @@ import { getNodeHandler } from "./operations/get-node.ts";
 import { listNodesHandler } from "./operations/list-nodes.ts";
 import { registerNodeHandler } from "./operations/register-node.ts";
 import { checkReplicasHandler, listReplicasHandler } from "./operations/replicas.ts";
+import { getHoldingHandler, getTrustHandler } from "./operations/trust.ts";
 import { type BusControl, type BusControlOptions, createBusControl } from "./reconcilers/bus-control.ts";
 import { openDoor } from "./reconcilers/door.ts";
 import { enterFounding, type KeeperDeps, startKeeper } from "./reconcilers/membership-keeper.ts";
 import { MembershipStore } from "./reconcilers/membership-store.ts";
 import { type Presence, startPresence, tagVerifier } from "./reconcilers/presence.ts";
-import { startRefresher } from "./reconcilers/refresher.ts";
+import { refreshUntilConnected, startRefresher } from "./reconcilers/refresher.ts";
 import { startProjector } from "./reconcilers/registry-projector.ts";
 import { RegistryStore } from "./reconcilers/registry-store.ts";
 import { startReplicaAgent } from "./reconcilers/replica-agent.ts";
 import { createReplicaControl, type ReplicaControl } from "./reconcilers/replica-control.ts";
 import { ReplicaStore } from "./reconcilers/replica-store.ts";
 import { startReplicas } from "./reconcilers/replicas.ts";
+import { SecretsFile } from "./reconcilers/secrets-file.ts";
 import { startSplitWatch } from "./reconcilers/split-watch.ts";
+import { TrustFollower } from "./reconcilers/trust-follower.ts";
 
 type Context = ServiceContext<DiscoveryConfig>;
 
@@ -51,8 +58,11 @@ export const discoveryService = defineService({
   config: discoveryConfig,
   administersStreams: true,
   prepare: (dir, log) => renewOwnIfDue(dir, systemClock, log),
+  helpConnect: async ({ dir, name, roles }, { clock, log, signal }) => {
+    if (!roles.includes("server")) await refreshUntilConnected({ dir, name, clock, log }, signal);
+  },
   async start(context) {
-    const { coreBus: bus, config, clock, log } = context;
+    const { coreBus: bus, nodeBus, config, clock, log } = context;
     const members = bus && new MembershipStore(bus);
     const isRemoved = (id: string) => members?.member(id)?.state === "removed";
     const store = bus && new RegistryStore({ bus, clock, log, config, isRemoved });
@@ -65,10 +75,12 @@ export const discoveryService = defineService({
     const core = bus && store && members ? startCore(context, bus, { store, members }, presence) : undefined;
     const { dir, name } = context.node;
     const refresher = bus ? undefined : startRefresher({ dir, name, clock, log });
+    const holder = () => refresher ?? core?.follower();
+    const held = await nodeBus.serve(trustContract, "node", { getHolding: getHoldingHandler(holder) });
     return {
       ready: () => core?.waitsFor(),
       stop: async () => {
-        await Promise.all([core?.stop(), presence?.stop(), refresher?.stop()]);
+        await Promise.all([held.stop(), core?.stop(), presence?.stop(), refresher?.stop()]);
       },
     };
   },
@@ -84,12 +96,17 @@ function startCore(
   const { clock, log, node } = context;
   const stopping = new AbortController();
   const running: Closable[] = [];
-  const options = controlOptions(context);
+  const secrets = SecretsFile.open(node.dir);
+  const options = controlOptions(context, secrets);
   const control: BusControl | undefined = options && createBusControl(options);
   const replicas: Replicas = {
     control: options && createReplicaControl({ ...options, log }),
     store: new ReplicaStore(bus),
   };
+  const follower = secrets && trustFollower(context, members, secrets);
+  // Before the membership was read it can neither take up what is wanted nor enter anything.
+  const ready = () => (members.ready ? follower : undefined);
+  const deps = { store, members, bus, control, maker: ready };
   let host: OperationHost | undefined;
   const up = (async () => {
     while (!stopping.signal.aborted) {
@@ -97,13 +114,14 @@ function startCore(
         if (!store.ready) await store.start();
         if (!members.ready) await members.start();
         if (!replicas.store.ready) await replicas.store.start();
-        host ??= startOperationHost(context, bus, discoveryDefinitions({ store, members, bus, control }));
+        host ??= startOperationHost(context, bus, discoveryDefinitions(deps));
         running.push(await serve(context, bus, store, presence, host));
         running.push(await serveCluster(context, bus, { registry: store, members, presence, host, replicas }));
+        running.push(await serveTrust(bus, store, members, host));
         running.push(startProjector({ ...context, store, bus, owner: node.id }));
         running.push(...replicaJob(context, bus, store, members, replicas));
         running.push(replicaAgent(context, replicas));
-        running.push(...(await keepMembership(context, bus, store, members, presence)));
+        running.push(...(await keepMembership(context, bus, store, members, presence, { secrets, follower })));
         return;
       } catch (error) {
         await Promise.all(running.splice(0).map((one) => one.stop()));
@@ -116,7 +134,8 @@ function startCore(
     }
   })();
   return {
-    waitsFor: () => (running.length < 2 || !host ? "the node registry" : host.waitsFor),
+    follower: ready,
+    waitsFor: () => (running.length < 3 || !host ? "the node registry" : host.waitsFor),
     stop: async () => {
       stopping.abort();
       await Promise.race([up, clock.sleep(RETRY_MS)]);
@@ -134,11 +153,27 @@ interface Replicas {
 }
 
 /** Only where the cluster's secrets are. */
-function controlOptions({ node, connectAdmin }: Context): BusControlOptions | undefined {
-  const secrets = readJsonFileIfPresent(nodePaths(node.dir).secrets, ServerSecrets);
+function controlOptions(
+  { node, connectAdmin }: Context,
+  secrets: SecretsFile | undefined,
+): BusControlOptions | undefined {
   if (!secrets || !connectAdmin) return undefined;
   const servers = () => readMembership(node.dir)?.busServers ?? [];
-  return { seeds: secrets.trust, node: node.id, servers, tls: busTls(node.dir), connectAdmin };
+  return { seeds: secrets.current.trust, node: node.id, servers, tls: busTls(node.dir), connectAdmin };
+}
+
+/** Keeps authority, keys and certificate of this server as the membership says. */
+function trustFollower({ node, clock, log }: Context, store: MembershipStore, secrets: SecretsFile): TrustFollower {
+  const { dir, id, name, cluster } = node;
+  const others = () => servingMembers(store.members()).filter((server) => server.id !== id);
+  return new TrustFollower({
+    ...{ store, secrets, dir, node: id, clock, log },
+    askOthers: (wanted) => askSecrets({ dir, cluster, name, servers: others(), log }, wanted),
+    isInForce: async () => {
+      const { server } = readMembership(dir) ?? {};
+      return server !== undefined && (await goesByFiles(nodePaths(dir).tls, server));
+    },
+  });
 }
 
 /** Keeps membership and files true to each other, and the join port open. */
@@ -148,15 +183,15 @@ async function keepMembership(
   registry: RegistryStore,
   store: MembershipStore,
   presence: Presence | undefined,
+  { secrets, follower }: { secrets: SecretsFile | undefined; follower: TrustFollower | undefined },
 ): Promise<Closable[]> {
   const paths = nodePaths(node.dir);
-  const secrets = readJsonFileIfPresent(paths.secrets, ServerSecrets);
-  if (!secrets) {
+  if (!secrets || !follower) {
     log.error({ file: paths.secrets }, "this server has no secrets of the cluster; it cannot let machines in");
     return [];
   }
   const deps: KeeperDeps = {
-    ...{ store, bus, secrets, dir: node.dir, node: node.id, clock, log },
+    ...{ store, bus, secrets, trust: follower, dir: node.dir, node: node.id, clock, log },
     isAlive: (id) => registry.live(id) !== undefined,
     unattendedMs: config.unattendedHours * 3_600_000,
   };
@@ -175,7 +210,7 @@ async function keepMembership(
   });
   const { mdns } = presence ?? {};
   if (!mdns) return [door, startKeeper(deps)];
-  const secret = Buffer.from(secrets.secret, "base64");
+  const secret = Buffer.from(secrets.current.secret, "base64");
   const watch = startSplitWatch({ store, bus, mdns, identityPem, secret, name: node.name, clock, log });
   return [door, startKeeper(deps), watch];
 }
@@ -207,6 +242,18 @@ function serveCluster({ clock }: Context, bus: Bus, parts: ClusterParts): Promis
 
 function replicaAgent({ node, clock, log }: Context, { store }: Replicas): Closable {
   return startReplicaAgent({ store, node: node.id, files: nodePaths(node.dir).rebuild, clock, log });
+}
+
+function serveTrust(
+  bus: Bus,
+  registry: RegistryStore,
+  members: MembershipStore,
+  host: OperationHost,
+): Promise<Closable> {
+  return bus.serve(trustContract, "core", {
+    getTrust: getTrustHandler({ members, registry }),
+    rotateAuthority: host.handler("trust.rotate-authority"),
+  });
 }
 
 /** Only where the stream administrator's credential is. */

@@ -41,6 +41,7 @@ export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
   "host.rebootNodes": { nodes: "node-2,node-3", override: "kernel update", back: "10m" },
   "maintenance.enableMaintenance": { node: "node-2", until: "2h", reason: "The disk is replaced." },
   "maintenance.disableMaintenance": { node: "node-2" },
+  "trust.rotateAuthority": { reason: "The yearly change." },
   "operation.cancelOperation": { reason: "It was the wrong node." },
   "operation.confirmOperation": { reason: "The new name resolves everywhere.", revision: 9 },
   "operation.pauseOperation": { reason: "The disk fills up.", revision: 9 },

@@ -68,12 +68,16 @@ export const Membership = z.strictObject({
 });
 export type Membership = z.output<typeof Membership>;
 
+const AuthorityFile = { certificatePem: z.string(), keyPem: z.string() };
+
 /** What every server has and nobody else: with these a machine can be admitted. File of mode 0600. */
 export const ServerSecrets = z.strictObject({
   version: z.literal(1),
   cluster: z.string(),
   trust: TrustSeeds,
-  authority: z.strictObject({ certificatePem: z.string(), keyPem: z.string() }),
+  authority: z.strictObject(AuthorityFile),
+  /** While the authority is rotated: the one that is to follow, and the operation that made it. */
+  next: z.strictObject({ ...AuthorityFile, operation: z.string() }).optional(),
   routePassword: z.string().min(32),
   /** Cluster secret, base64 of 32 bytes or more: who has it may ask to join unattended. */
   secret: z.base64(),

@@ -30,6 +30,8 @@ const DEFAULT_NODE_DIR = "/var/lib/debvisor";
 const STOP_LIMIT_MS = 3_000;
 const BUS_PATIENCE_MS = 30_000;
 const FORMED_LOOK_MS = 50;
+/** Where nothing is amiss the bus is connected long before. */
+const HELP_AFTER_MS = 1_000;
 /** A collector that does not answer must not hold up the end of a process. */
 const TRACING_STOP_MS = 500;
 
@@ -77,8 +79,7 @@ export class ServiceHost {
     });
     if (isServer) await definition.prepare?.(this.#dir, log);
     if (isServer) await this.#untilFormed();
-    const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
-    const nodeBus = await this.#connectNode(log);
+    const { coreBus, nodeBus } = await this.#connectAll(definition as ServiceDefinition, isServer, log);
     const connections = coreBus ? [coreBus, nodeBus] : [nodeBus];
     const context: ServiceContext<z.output<S>> = {
       config: values,
@@ -128,6 +129,23 @@ export class ServiceHost {
     ]).catch(() => true);
     if (!inTime) this.#log.warn({ service: name }, "the service did not stop in time");
     await Promise.all(connections.map((bus) => bus.close()));
+  }
+
+  /** Both connections. While they do not come about, the service may help: a node that was off may lack what is believed now. */
+  async #connectAll(definition: ServiceDefinition, isServer: boolean, log: Logger) {
+    const connected = new AbortController();
+    const { signal } = connected;
+    void systemClock.sleep(HELP_AFTER_MS, signal).then(async () => {
+      if (signal.aborted) return;
+      const { name, roles } = this.#node;
+      await definition.helpConnect?.({ dir: this.#dir, name, roles }, { clock: systemClock, log, signal });
+    });
+    try {
+      const coreBus = isServer && hasCorePart(definition) ? await this.#connectCore(definition, log) : undefined;
+      return { coreBus, nodeBus: await this.#connectNode(log) };
+    } finally {
+      connected.abort();
+    }
   }
 
   /**

@@ -71,7 +71,14 @@ export interface ServiceDefinition<S extends z.ZodType = z.ZodType> {
   readonly administersStreams?: boolean;
   /** What has to be true of the node's files before the bus is connected to; on server nodes only. */
   prepare?(dir: string, log: Logger): Promise<void>;
+  /** Called when the bus has not been connected a second after the start; `signal` ends it once it is. Does not throw. */
+  helpConnect?(node: Pick<NodeIdentity, "dir" | "name" | "roles">, context: HelpContext): Promise<void>;
   start(context: ServiceContext<z.output<S>>): Promise<RunningService>;
+}
+
+/** With what a service may help to get connected. */
+export interface HelpContext extends Pick<ServiceContext, "clock" | "log"> {
+  readonly signal: AbortSignal;
 }
 
 /** Declares a service; only fixes the types. */

@@ -235,20 +235,24 @@ export function nodeKills(drive: Drive, points: readonly number[], moments: read
   );
 }
 
+/** Calls of an operation of which every fourth is taken where it is every other one of others. */
+const MANY_CALLS = 50;
+
 /**
  * A selection for an operation whose last steps can only go on: its crashes there all end alike, and its calls are slow. The soak
  * makes all of them.
  */
 export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Fault[] {
-  const everyOther = (faults: readonly Fault[], together = 1) =>
-    faults.filter((_fault, i) => Math.floor(i / together) % 2 === 0);
+  const stride = apply > MANY_CALLS ? 4 : 2;
+  const some = (faults: readonly Fault[], together = 1) =>
+    faults.filter((_fault, i) => Math.floor(i / together) % stride === 0);
   return [
     ...crashes("apply", apply, ["after"]),
-    ...everyOther(doubleCrashes("apply", apply, ["after"])),
-    ...everyOther(races(apply, ["before"]), 2),
+    ...some(doubleCrashes("apply", apply, ["after"])),
+    ...some(races(apply, ["before"]), 2),
     ...failures().filter(({ drive }) => drive !== "fail"),
     ...repetitions("apply"),
-    ...everyOther(lostAndDoubled("apply", apply)),
+    ...some(lostAndDoubled("apply", apply)),
   ];
 }
 

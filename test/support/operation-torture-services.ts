@@ -8,6 +8,7 @@ import type { Definition } from "@debvisor/shared/operation/definition";
 import { MaintenanceHeld, MaintenancePicture } from "@debvisor/shared/operation/maintenance-picture";
 import { discoveryConfig } from "../../services/discovery/config.ts";
 import { discoveryDefinitions } from "../../services/discovery/definitions.ts";
+import type { AuthorityMaker } from "../../services/discovery/operations/rotation-steps.ts";
 import { type BusControl, createBusControl } from "../../services/discovery/reconcilers/bus-control.ts";
 import { MembershipStore } from "../../services/discovery/reconcilers/membership-store.ts";
 import { RegistryStore } from "../../services/discovery/reconcilers/registry-store.ts";
@@ -69,12 +70,27 @@ export async function startParts(
   await Promise.all([maintenance.start(bus), store.start(), members.start()]);
   const control = portControl(controlOf(cluster), ports);
   return {
-    definitions: discoveryDefinitions({ store, members, bus, control }),
+    definitions: discoveryDefinitions({
+      store,
+      members,
+      bus,
+      control,
+      maker: () => portMaker(makers.get(cluster), ports),
+    }),
     maintenance,
     stop: async () => {
       await Promise.all([maintenance.stop(), store.stop(), members.stop()]);
     },
   };
+}
+
+/** Who makes new authorities on a bench; the world of rotations says. */
+export const makers = new WeakMap<BusCluster, () => AuthorityMaker>();
+
+function portMaker(real: (() => AuthorityMaker) | undefined, ports: Ports): AuthorityMaker | undefined {
+  if (!real) return undefined;
+  const maker = real();
+  return { stage: (operation) => ports.through("maker.stage", () => maker.stage(operation)) };
 }
 
 function portControl(real: BusControl, ports: Ports): BusControl {

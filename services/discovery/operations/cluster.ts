@@ -77,7 +77,7 @@ export function getClusterHandler({ members, registry, replicas }: ClusterDeps) 
 export function listMembersHandler({ members, registry }: ClusterDeps) {
   return (input: Input<Contract, "listMembers">): Output<Contract, "listMembers"> => {
     members.requireReady();
-    const shown = ({ kind: _kind, busKey: _busKey, order: _order, ...member }: Member): MemberView => ({
+    const shown = ({ kind: _kind, busKey: _busKey, trust: _trust, order: _order, ...member }: Member): MemberView => ({
       ...member,
       alive: aliveOf(registry, member.id),
     });

@@ -20,7 +20,7 @@ interface RemoveInput {
 }
 
 /** One removal at a time: each makes the list of who is refused anew. */
-const RESOURCE = "cluster/membership";
+export const MEMBERSHIP_RESOURCE = "cluster/membership";
 const DEADLINE_MS = 3_600_000;
 /** Replicas of each stream; moving one takes a server that does not hold it. */
 const REPLICAS = 3;
@@ -43,7 +43,7 @@ export function removeNodeDefinition(deps: RemovalDeps): Definition<RemoveInput>
         steps,
         effects: idle ? [] : effectsOf(member, found, reason),
         checks: [stateCheck(member, idle), ...found.checks],
-        resources: [RESOURCE, registryResource(member.id)],
+        resources: [MEMBERSHIP_RESOURCE, registryResource(member.id)],
         undo: "Until the revocation begins, dvctl operations cancel undoes all of it. A revocation cannot be undone; to have the machine back, join it again as a new node.",
         basis: [
           member.id,
@@ -157,7 +157,7 @@ function stepsOf(member: Member, found: Found): PlannedStep[] {
     before: state,
     unattendedUntil: found.unattendedUntil,
   };
-  const step = (kind: string, title: string, resource = RESOURCE): PlannedStep => ({
+  const step = (kind: string, title: string, resource = MEMBERSHIP_RESOURCE): PlannedStep => ({
     id: kind,
     kind,
     title,

@@ -14,13 +14,14 @@ import { startJoinListener } from "@debvisor/shared/join/listener";
 import type { JoinAnswer, JoinMessage, JoinRequest } from "@debvisor/shared/join/messages";
 import type { Peer } from "@debvisor/shared/join/session";
 import type { Logger } from "@debvisor/shared/log";
-import type { ServerSecrets } from "@debvisor/shared/node-files";
 import { signCertificate } from "@debvisor/shared/pki/authority";
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { certificateAddresses } from "../joining/take-up.ts";
 import { membershipOf } from "../membership-of.ts";
 import { CLUSTER_KEY, CODE_KEY, decideAdmission, openCode } from "../model/membership.ts";
 import type { MembershipStore } from "./membership-store.ts";
+import type { SecretsFile } from "./secrets-file.ts";
+import { believedBundle, issuingAuthority } from "./trust-follower.ts";
 import { enterWaiting, heldBack, leaveWaiting } from "./words-door.ts";
 
 /** How soon a machine asks again that has to wait, in milliseconds. */
@@ -29,7 +30,7 @@ const RETRY_MS = 200;
 export interface DoorDeps {
   readonly store: MembershipStore;
   readonly bus: Bus;
-  readonly secrets: ServerSecrets;
+  readonly secrets: SecretsFile;
   readonly identityPem: string;
   readonly host: string;
   readonly port: number;
@@ -44,11 +45,11 @@ export async function openDoor(deps: DoorDeps): Promise<Closable> {
     host: deps.host,
     port: deps.port,
     identityPem: deps.identityPem,
-    cluster: secrets.cluster,
+    cluster: secrets.current.cluster,
     log: deps.log,
     clock,
     // Whoever is a member or was one proves itself by the secret too; whether strangers may is decided in `admit`.
-    secret: () => Buffer.from(secrets.secret, "base64"),
+    secret: () => Buffer.from(secrets.current.secret, "base64"),
     code: () => currentCode(deps),
     codeUsed: (peer) => endCode(deps, peer),
     words: (peer, facts) => enterWaiting(deps, peer, facts),
@@ -68,6 +69,7 @@ async function answer(deps: DoorDeps, peer: Peer, message: JoinMessage): Promise
     if (held) return held;
     if (message.kind === "join") return await admit(deps, peer, message);
     if (message.kind === "refresh") return await refresh(deps, peer, message.tlsRequest);
+    if (message.kind === "secrets") return await giveSecrets(deps, peer);
     if (message.kind === "formation") return { kind: "formation", formation: deps.store.cluster().formation };
     return { kind: "refused", code: "CONFLICT", message: "The cluster has been founded; ask to join." };
   } catch (error) {
@@ -153,12 +155,23 @@ async function refresh(deps: DoorDeps, peer: Peer, tlsRequest: string): Promise<
   return await handOver(deps, member, { tlsRequest });
 }
 
+/** Keys of the cluster leave this server for another one alone that belongs, and that has shown its node key. */
+async function giveSecrets({ store, secrets, log }: DoorDeps, peer: Peer): Promise<JoinAnswer> {
+  const member = await store.fresh(peer.id);
+  const isServer = member?.kind === "member" && member.role === "server" && member.state === "active";
+  if (!isServer || peer.proof !== "member" || !isEqual(member.key, peer.spki))
+    return { kind: "refused", code: "PERMISSION_DENIED", message: "Only servers of the cluster are given its keys." };
+  log.info({ node: peer.id }, "trust: another server was given the keys of the cluster");
+  return { kind: "secrets", secrets: secrets.current };
+}
+
 type Asked = { readonly tlsRequest: string } | JoinRequest;
 
 async function handOver(deps: DoorDeps, member: Member, asked: Asked): Promise<JoinAnswer> {
-  const { store, secrets, clock } = deps;
-  const { authority } = secrets;
-  const certificate = await signCertificate(authority, asked.tlsRequest, {
+  const { store, clock } = deps;
+  const secrets = deps.secrets.current;
+  const trust = store.trust();
+  const certificate = await signCertificate(issuingAuthority(secrets, trust), asked.tlsRequest, {
     cluster: secrets.cluster,
     nodeId: member.id,
     addresses: certificateAddresses(member.endpoints?.host ?? "127.0.0.1", member.addresses),
@@ -178,7 +191,7 @@ async function handOver(deps: DoorDeps, member: Member, asked: Asked): Promise<J
       incarnation: member.incarnation,
       membership: await membershipOf(member, store.members(), store.cluster(), secrets, local),
       nodeJwt: await createIssuer(secrets.trust).forNodeKey(member.id, member.busKey),
-      authorities: authority.certificatePem,
+      authorities: believedBundle(secrets, trust),
       certificate,
       ...(isServer ? { secrets } : {}),
       timeMs: clock.now(),

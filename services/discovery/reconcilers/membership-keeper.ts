@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Keeps the membership and a server's files true to each other: enters the cluster when it was founded here, marks who has come up,
- * gives away the place of who never did, writes routes and revocations into the membership file, and renews this server's certificate.
+ * gives away the place of who never did, writes routes and revocations into the membership file, and keeps this server's certificate.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
@@ -11,24 +11,16 @@ import { type Clock, timestamp } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
-import {
-  json,
-  nodePaths,
-  readJsonFileIfPresent,
-  readMembership,
-  type ServerSecrets,
-  writePrivateFile,
-} from "@debvisor/shared/node-files";
-import { createRequest, signCertificate } from "@debvisor/shared/pki/authority";
+import { json, nodePaths, readJsonFileIfPresent, readMembership, writePrivateFile } from "@debvisor/shared/node-files";
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { z } from "zod";
-import { certificateAddresses, writeTls } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
-import { isDue } from "../model/certificates.ts";
 import { redated } from "../model/founding-date.ts";
 import { ADMITTED_FOR_MS, CLUSTER_KEY, joined, serversOf } from "../model/membership.ts";
 import { openWaiting, waitingKey } from "../model/words.ts";
 import type { MembershipStore } from "./membership-store.ts";
+import type { SecretsFile } from "./secrets-file.ts";
+import type { TrustFollower } from "./trust-follower.ts";
 
 const LOOK_MS = 500;
 /** While this server joins, others wait for their turn. */
@@ -44,7 +36,8 @@ const FoundingFile = z.strictObject({
 export interface KeeperDeps {
   readonly store: MembershipStore;
   readonly bus: Bus;
-  readonly secrets: ServerSecrets;
+  readonly secrets: SecretsFile;
+  readonly trust: TrustFollower;
   /** Folder with the node's files. */
   readonly dir: string;
   readonly node: string;
@@ -214,7 +207,7 @@ class Keeper {
     ]);
     if (content === this.#written) return;
     const { monitorPort: monitor, helperPorts: helper } = current.server;
-    const membership = await membershipOf(own, members, store.cluster(), secrets, { monitor, helper });
+    const membership = await membershipOf(own, members, store.cluster(), secrets.current, { monitor, helper });
     writePrivateFile(nodePaths(dir).membership, json(membership));
     // What a rescue goes by when nobody else answers any more.
     writePrivateFile(nodePaths(dir).servers, json({ version: 1, servers: serversOf(members) }));
@@ -222,26 +215,14 @@ class Keeper {
   }
 
   async #renew(): Promise<void> {
-    const { store, secrets, dir, node, clock, log } = this.#deps;
-    const { certificate, ca } = nodePaths(dir).tls;
+    const { store, trust, dir, node } = this.#deps;
+    await trust.takeUp();
+    const { certificate } = nodePaths(dir).tls;
     const own = store.member(node);
     if (!own || !existsSync(certificate)) return;
-    const facts = certificateFacts(readFileSync(certificate, "utf8"));
-    const isNoted = own.certificate?.serial === facts.serial;
-    if (isDue(facts, clock.now())) {
-      const { requestPem, keyPem } = await createRequest();
-      const host = own.endpoints?.host ?? "127.0.0.1";
-      const pem = await signCertificate(secrets.authority, requestPem, {
-        cluster: secrets.cluster,
-        nodeId: node,
-        addresses: certificateAddresses(host, own.addresses),
-        now: new Date(clock.now()),
-      });
-      writeTls(dir, { authorities: readFileSync(ca, "utf8"), certificate: pem, keyPem });
-      log.info({ serial: certificateFacts(pem).serial }, "certificate renewed");
-    } else if (!isNoted) {
-      const noted = { serial: facts.serial, notAfter: facts.notAfter.toISOString() };
-      await store.change<Member>(node, (entry) => entry && { ...entry, certificate: noted });
-    }
+    const { serial, notAfter } = certificateFacts(readFileSync(certificate, "utf8"));
+    if (own.certificate?.serial === serial) return;
+    const noted = { serial, notAfter: notAfter.toISOString() };
+    await store.change<Member>(node, (entry) => entry && { ...entry, certificate: noted });
   }
 }

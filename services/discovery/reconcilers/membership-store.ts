@@ -3,10 +3,17 @@
  * The membership as one server sees it: bucket `dv_members` as watched. Every write is a compare-and-set on what was decided from;
  * a conflict is decided anew on what is there then.
  */
-import { type ClusterEntry, type CodeEntry, type Member, MembershipEntry } from "@debvisor/proto-events/membership";
+import {
+  type ClusterEntry,
+  type CodeEntry,
+  type Member,
+  MembershipEntry,
+  type TrustEntry,
+} from "@debvisor/proto-events/membership";
 import type { Bucket, BucketEntry, Bus, Closable } from "@debvisor/shared/bus/bus";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { CLUSTER_KEY, CODE_KEY, membersOf } from "../model/membership.ts";
+import { TRUST_KEY } from "../model/trust.ts";
 
 const MAX_TRIES = 8;
 
@@ -89,6 +96,19 @@ export class MembershipStore {
   code(): CodeEntry | undefined {
     const entry = this.#entries.get(CODE_KEY)?.value;
     return entry?.kind === "code" ? entry : undefined;
+  }
+
+  /** What members believe; undefined before a server has entered it. */
+  trust(): TrustEntry | undefined {
+    const entry = this.#entries.get(TRUST_KEY)?.value;
+    return entry?.kind === "trust" ? entry : undefined;
+  }
+
+  /** Notes that a member holds a generation of entry `trust`. `at`: RFC 3339. @throws CONFLICT, BUS_UNAVAILABLE */
+  async confirmTrust(id: string, generation: number, at: string): Promise<void> {
+    await this.change<Member>(id, (entry) =>
+      entry && (entry.trust?.generation ?? 0) < generation ? { ...entry, trust: { generation, at } } : undefined,
+    );
   }
 
   /** @throws UNAVAILABLE */

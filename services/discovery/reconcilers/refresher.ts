@@ -4,9 +4,10 @@
  * know each other's keys, so nothing else has to be proved.
  */
 import { readFileSync } from "node:fs";
+import type { TrustHolding } from "@debvisor/proto-events/trust";
 import type { Closable } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
-import { causeChain, toDvError } from "@debvisor/shared/errors";
+import { causeChain, DvError } from "@debvisor/shared/errors";
 import { dialJoin } from "@debvisor/shared/join/dial";
 import type { Admission } from "@debvisor/shared/join/messages";
 import type { Logger } from "@debvisor/shared/log";
@@ -16,8 +17,11 @@ import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { VERSION } from "@debvisor/shared/version";
 import { writeTls } from "../joining/take-up.ts";
 import { isDue } from "../model/certificates.ts";
+import type { Holder } from "../operations/trust.ts";
+import { holdingIn } from "./trust-follower.ts";
 
 const LOOK_MS = 60_000;
+const RETRY_MS = 3_000;
 /** Servers come and go: the list of them is asked for anew each hour although the certificate is not due. */
 const REFRESH_MS = 3_600_000;
 
@@ -28,17 +32,24 @@ export interface RefresherDeps {
   readonly log: Logger;
 }
 
-/** Starts asking: at once, each hour, and when the certificate is due. */
-export function startRefresher(deps: RefresherDeps): Closable {
+/** Starts asking: at once, each hour, when the certificate is due, and when what it holds is not what is wanted. */
+export function startRefresher(deps: RefresherDeps): Closable & Holder {
   const { clock, log, dir } = deps;
   const stopping = new AbortController();
+  let refreshing: Promise<void> | undefined;
+  const refreshOnce = () => {
+    refreshing ??= refresh(deps, stopping.signal).finally(() => {
+      refreshing = undefined;
+    });
+    return refreshing;
+  };
   const run = (async () => {
     let nextAt = clock.monotonic();
     while (!stopping.signal.aborted) {
       const facts = certificateFacts(readFileSync(nodePaths(dir).tls.certificate, "utf8"));
       if (clock.monotonic() >= nextAt || isDue(facts, clock.now())) {
         try {
-          await refresh(deps, stopping.signal);
+          await refreshOnce();
           nextAt = clock.monotonic() + REFRESH_MS;
         } catch (error) {
           log.warn({ cause: causeChain(error) }, "the certificate could not be renewed yet");
@@ -48,11 +59,31 @@ export function startRefresher(deps: RefresherDeps): Closable {
     }
   })();
   return {
+    holding: async ({ authorities, issuer }): Promise<TrustHolding> => {
+      const held = holdingIn(dir);
+      const isWanted = held.issuer === issuer && [...held.authorities].sort().join() === [...authorities].sort().join();
+      if (!isWanted) await refreshOnce();
+      return { ...holdingIn(dir), keys: [], inForce: true };
+    },
     stop: async () => {
       stopping.abort();
       await Promise.race([run, clock.sleep(500)]);
     },
   };
+}
+
+/**
+ * Asks until the bus is connected: a worker that was off while the authority was replaced believes no server of the bus, but knows the
+ * keys of their join ports.
+ */
+export async function refreshUntilConnected(deps: RefresherDeps, signal: AbortSignal): Promise<void> {
+  const { clock, log } = deps;
+  while (!signal.aborted) {
+    await refresh(deps, signal).catch((error: unknown) =>
+      log.warn({ cause: causeChain(error) }, "what members believe could not be asked for yet"),
+    );
+    await clock.sleep(RETRY_MS, signal);
+  }
 }
 
 /** Asks one server after the other. @throws the last one's error */
@@ -77,7 +108,7 @@ async function refresh(deps: RefresherDeps, signal: AbortSignal): Promise<void> 
       last = error;
     }
   }
-  throw last ?? toDvError(new Error("no server is known"));
+  throw last ?? new DvError("UNAVAILABLE", "No server is known.");
 }
 
 async function ask(
@@ -97,7 +128,10 @@ async function ask(
   try {
     const answer = await channel.ask({ kind: "refresh", tlsRequest }, 5_000);
     if (answer.kind === "admitted") return answer.admission;
-    throw toDvError(new Error(answer.kind === "refused" ? answer.message : "it has to wait"));
+    throw new DvError(
+      "UNAVAILABLE",
+      answer.kind === "refused" ? answer.message : "The server cannot answer at this moment.",
+    );
   } finally {
     channel.close();
   }

@@ -67,11 +67,14 @@ class JsonBucket<T> implements Bucket<T> {
       () => first.reject(new DvError("BUS_UNAVAILABLE", `${this.#name} is not read.`)),
       TIMEOUT_MS,
     );
-    const watch = await this.watch(onChange, first.resolve);
-    await first.promise.finally(async () => {
+    // The time may be over before anybody waits for it: then the watch has failed, or it is about to be waited for.
+    first.promise.catch(() => undefined);
+    try {
+      const watch = await this.watch(onChange, first.resolve);
+      await first.promise.finally(() => watch.stop());
+    } finally {
       clearTimeout(timer);
-      await watch.stop();
-    });
+    }
     return [...found.values()];
   }
 

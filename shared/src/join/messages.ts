@@ -39,13 +39,15 @@ const RefreshRequest = z.strictObject({ kind: z.literal("refresh"), tlsRequest: 
 
 /**
  * What may be asked on a proven channel. `vote`: a message of the choice of a founder, of the model's own schema. `formation`: to which
- * formation of the cluster the other side belongs. `standing`: whether a session by words has been approved.
+ * formation of the cluster the other side belongs. `standing`: whether a session by words has been approved. `secrets`: a server asks
+ * another one for a key that it lacks.
  */
 export const JoinMessage = z.discriminatedUnion("kind", [
   JoinRequest,
   RefreshRequest,
   z.strictObject({ kind: z.literal("formation") }),
   z.strictObject({ kind: z.literal("standing") }),
+  z.strictObject({ kind: z.literal("secrets") }),
   z.strictObject({ kind: z.literal("vote"), message: z.unknown() }),
 ]);
 export type JoinMessage = z.output<typeof JoinMessage>;
@@ -80,5 +82,6 @@ export const JoinAnswer = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("refused"), code: z.string().max(64), message: z.string().max(500) }),
   z.strictObject({ kind: z.literal("vote"), message: z.unknown() }),
   z.strictObject({ kind: z.literal("formation"), formation: z.string().max(64).nullable() }),
+  z.strictObject({ kind: z.literal("secrets"), secrets: ServerSecrets }),
 ]);
 export type JoinAnswer = z.output<typeof JoinAnswer>;

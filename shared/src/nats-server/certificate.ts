@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which certificate a server has on disk, and which one it shows. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:tls";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
@@ -12,6 +12,37 @@ import type { NatsServerTls } from "./config.ts";
 const ANSWER_LIMIT_MS = 1_000;
 const LOOK_MS = 100;
 const TAKE_UP_LIMIT_MS = 5_000;
+
+/** Where a running server is asked; `monitorPort` on loopback. */
+export interface ServerPlace {
+  readonly host: string;
+  readonly port: number;
+  readonly monitorPort: number;
+}
+
+/**
+ * Whether a running server goes by its files: it shows the certificate on disk, and has read its configuration since any of them was
+ * written. False when it does not answer. @throws DATA_FOLDER_CORRUPT as `certificateOnDisk`
+ */
+export async function goesByFiles(tls: NatsServerTls, { host, port, monitorPort }: ServerPlace): Promise<boolean> {
+  const wanted = certificateOnDisk(tls);
+  const writtenAt = Math.max(...[tls.ca, tls.certificate, tls.key].map((file) => statSync(file).mtimeMs));
+  if ((await certificateShown(host, port, tls)) !== wanted) return false;
+  const readAt = await configRead(monitorPort);
+  return readAt !== undefined && readAt >= writtenAt;
+}
+
+/** When a server read its configuration last, milliseconds since 1970: at its start, or at a reload that it did not refuse. */
+async function configRead(monitorPort: number): Promise<number | undefined> {
+  try {
+    const url = `http://127.0.0.1:${monitorPort}/varz`;
+    const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) });
+    const { config_load_time: at } = (await response.json()) as { config_load_time?: string };
+    return at === undefined ? undefined : Date.parse(at);
+  } catch {
+    return undefined;
+  }
+}
 
 /** SHA-256 fingerprint of the certificate on disk. @throws DATA_FOLDER_CORRUPT when a file is missing or the key is another's */
 export function certificateOnDisk(tls: NatsServerTls): string {

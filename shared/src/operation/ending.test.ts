@@ -168,6 +168,17 @@ describe("a rollback", () => {
     expect(isUndoable(foldedOf(created({ targets: [1, 1, 1], sealing: 2 }), done, end("succeeded")))).toBe(false);
   });
 
+  test("stops for the whole cluster at such a step of the cluster, and at one of a target for that target alone", () => {
+    const done = steps(...["s0", "s1", "s2"].map((step) => ({ step, state: "done" as const })));
+    const sealed = (targets: readonly (number | null)[], sealing: number) =>
+      foldedOf(created({ targets, sealing }), done, end("succeeded"));
+
+    expect([...sealedSteps(sealed([null, 1, null], 2))]).toEqual(["s0", "s1"]);
+    expect(isUndoable(sealed([null, null, null], 2))).toBe(false);
+    expect([...sealedSteps(sealed([null, null, null], 1))]).toEqual(["s0"]);
+    expect([...sealedSteps(sealed([1, 2, 2], 2))]).toEqual(["s1"]);
+  });
+
   test("after a failure undoes all of it for one target and for the cluster, and each alone for many", () => {
     expect(wholeIsUndone(afterwards([1, 1]))).toBe(true);
     expect(wholeIsUndone(afterwards([null, null]))).toBe(true);

@@ -37,19 +37,23 @@ function statusOf(statuses: readonly StepStatus[], error: WireError | null, ende
   return ended ? "skipped" : "pending";
 }
 
-/** Steps that stay as they are because a later one of their group, which cannot be undone, may have run. */
+/**
+ * Steps that stay as they are because a later one, which cannot be undone, may have run: one of their group, or one of the cluster as
+ * a whole, which rests on all that is before it.
+ */
 export function sealedSteps(folded: Pick<Folded, "created" | "steps">): ReadonlySet<string> {
   const sealing = sealingSteps(folded);
-  const sealed = groupsOf(folded).flatMap(({ steps }) =>
-    steps.slice(
-      0,
-      Math.max(
-        0,
-        steps.findLastIndex((id) => sealing.has(id)),
-      ),
+  const before = (steps: readonly string[], isLast: (id: string) => boolean) =>
+    steps.slice(0, Math.max(0, steps.findLastIndex(isLast)));
+  const all = folded.created.steps;
+  const ofCluster = new Set(all.filter(({ id, target }) => target === null && sealing.has(id)).map(({ id }) => id));
+  return new Set([
+    ...groupsOf(folded).flatMap(({ steps }) => before(steps, (id) => sealing.has(id))),
+    ...before(
+      all.map(({ id }) => id),
+      (id) => ofCluster.has(id),
     ),
-  );
-  return new Set(sealed);
+  ]);
 }
 
 /** True once a step may have run after which there is no way back: what is asked to stop goes on to its end. */

@@ -30,6 +30,28 @@ export function certificateFacts(pem: string): CertificateFacts {
   };
 }
 
+/** The certificates of a bundle (PEM), in its order. @throws INVALID_ARGUMENT when one cannot be read */
+export function certificatesIn(bundle: string): { readonly pem: string; readonly fingerprint: string }[] {
+  const found = bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return found.map((pem) => ({ pem: `${pem}\n`, fingerprint: certificateFacts(pem).fingerprint }));
+}
+
+/** Fingerprint of the authority of a bundle that signed a certificate (both PEM). @throws INVALID_ARGUMENT when one cannot be read */
+export function issuerAmong(pem: string, bundle: string): string | undefined {
+  const certificate = parseCertificate(pem);
+  const signed = (authority: string) => certificate.verify(parseCertificate(authority).publicKey);
+  return certificatesIn(bundle).find((authority) => signed(authority.pem))?.fingerprint;
+}
+
+/** Whether a private key (PEM) is that of a certificate (PEM). False for what is neither. */
+export function isKeyOf(keyPem: string, certificatePem: string): boolean {
+  try {
+    return parseCertificate(certificatePem).checkPrivateKey(createPrivateKey(keyPem));
+  } catch {
+    return false;
+  }
+}
+
 /**
  * SHA-256 over the public key (SPKI, DER) of a certificate in DER or of a private key in PEM: 64 characters of lower-case
  * hexadecimal. It is what stays the same when a certificate is renewed. @throws INVALID_ARGUMENT when it is neither

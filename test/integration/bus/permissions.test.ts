@@ -72,6 +72,7 @@ const PUBLISH = [
     eventSubject(origin, STARTED),
     eventSubject(origin, "discovery.node.lost"),
     eventSubject(origin, "cluster.member.admitted"),
+    eventSubject(origin, "trust.authority.rotated"),
     eventSubject(origin, "gateway.token.created"),
     eventSubject(origin, "host.node.rebooted"),
     eventSubject(origin, "maintenance.change.blocked"),
@@ -82,9 +83,9 @@ const PUBLISH = [
   ]),
   ...CORE_USERS.flatMap((user) => [...audit(user), sealSubject(user)]),
   operationSubject("op-x"),
-  ...requests(own, "node-agent", "host", "audit"),
-  ...requests(other, "node-agent", "host", "audit"),
-  ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation"),
+  ...requests(own, "node-agent", "host", "audit", "trust"),
+  ...requests(other, "node-agent", "host", "audit", "trust"),
+  ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation", "trust"),
   ...reads(...STREAMS),
   ...writes(...BUCKETS),
   ...[
@@ -131,7 +132,7 @@ const SUBSCRIBE = [
     sealSubject(node),
   ]),
   ...[
-    ...["discovery", "discovery-engine", "cluster", "gateway", "audit", "host", "operation", "maintenance"],
+    ...["discovery", "discovery-engine", "cluster", "gateway", "audit", "host", "operation", "maintenance", "trust"],
     "node-agent",
   ].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
   ...[
@@ -180,6 +181,7 @@ const IDENTITIES: readonly Identity[] = [
         STARTED,
         "discovery.node.lost",
         "cluster.member.admitted",
+        "trust.authority.rotated",
         "gateway.token.created",
         "host.node.rebooted",
         "maintenance.change.blocked",
@@ -198,6 +200,9 @@ const IDENTITIES: readonly Identity[] = [
       eventSubject("core", "cluster.member.admitted"),
       // Whichever engine refuses because of maintenance says so; that is all of this contract that discovery may say.
       eventSubject("core", "maintenance.change.blocked"),
+      eventSubject("core", "trust.authority.rotated"),
+      // What members hold is asked of each; nothing else of the nodes is discovery's business.
+      ...[own, other, "core"].flatMap((target) => requests(target, "trust")),
       operationSubject("op-x"),
       ...reads(
         "DV_OPS",
@@ -213,7 +218,9 @@ const IDENTITIES: readonly Identity[] = [
       "$JS.API.INFO",
     ],
     subscribe: [
-      ...["discovery", "discovery-engine", "cluster"].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
+      ...["discovery", "discovery-engine", "cluster", "trust"].map((service) =>
+        SUBJECT_FILTERS.rpcOfService("core", service),
+      ),
       ...everyTelemetry(),
       ...SERVICE_PROTOCOL,
     ],
@@ -223,9 +230,9 @@ const IDENTITIES: readonly Identity[] = [
     credential: () => cluster().issuer.forCore("gateway", own, [gatewayContract]),
     publish: [
       eventSubject("core", "gateway.token.created"),
-      ...requests(own, "node-agent", "host", "audit"),
-      ...requests(other, "node-agent", "host", "audit"),
-      ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation"),
+      ...requests(own, "node-agent", "host", "audit", "trust"),
+      ...requests(other, "node-agent", "host", "audit", "trust"),
+      ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation", "trust"),
       ...audit(`gateway-${own}`),
       ...["DV_OPS", "DV_AUDIT"].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       ...reads("DV_EVENTS", "KV_dv_nodes", "KV_dv_tokens", "KV_dv_idempotency"),

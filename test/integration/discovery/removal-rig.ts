@@ -29,7 +29,7 @@ export async function startRemovalRig(cluster: BusCluster): Promise<RemovalRig> 
   const connectAdmin = async () => (await cluster.admin()).bus;
   const node = randomNodeId();
   const control = createBusControl({ seeds, node, servers: () => cluster.urls, connectAdmin });
-  const definitions = discoveryDefinitions({ store, members, bus, control });
+  const definitions = discoveryDefinitions({ store, members, bus, control, maker: () => undefined });
   const host = startOperationHost(
     { clock: systemClock, log, node: { id: node, bootId: "b" } as never },
     bus,

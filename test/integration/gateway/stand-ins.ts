@@ -12,6 +12,7 @@ import { hostContract } from "@debvisor/proto-events/host";
 import { type Contract, wireName } from "@debvisor/proto-events/kit";
 import { maintenanceContract } from "@debvisor/proto-events/maintenance";
 import { operationContract } from "@debvisor/proto-events/operation";
+import { trustContract } from "@debvisor/proto-events/trust";
 import type { RequestContext } from "@debvisor/shared/bus/bus";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { DvError } from "@debvisor/shared/errors";
@@ -97,16 +98,17 @@ export async function startEngine(cluster: BusCluster): Promise<Engine> {
   };
   const discovery = await cluster.connectCore("discovery");
   const served = await Promise.all([
-    ...[hostContract, maintenanceContract, ...[discoveryContract, clusterContract].map(onlyDurable)].map((contract) =>
-      serve(
-        contract.implementedBy === "discovery" || contract.service === "discovery" ? discovery : bus,
-        contract,
-        async (name, input, context) => {
-          if (name === "getMaintenance") return { items: [] };
-          await listen(`${contract.service}.${name}`, input, context);
-          return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
-        },
-      ),
+    ...[hostContract, maintenanceContract, ...[discoveryContract, clusterContract, trustContract].map(onlyDurable)].map(
+      (contract) =>
+        serve(
+          contract.implementedBy === "discovery" || contract.service === "discovery" ? discovery : bus,
+          contract,
+          async (name, input, context) => {
+            if (name === "getMaintenance") return { items: [] };
+            await listen(`${contract.service}.${name}`, input, context);
+            return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
+          },
+        ),
     ),
     serve(bus, operationContract, async (name, input, context) => {
       await listen(`operation.${name}`, input, context);
@@ -182,6 +184,13 @@ export async function startMembership(cluster: BusCluster): Promise<ConnectedBus
     acceptNode: { code: "k7qf2m9xpt", until: NOW, tries: 3, addresses: ["192.0.2.11:8422"] },
   };
   await serve(bus, withoutDurable(clusterContract), (name) => answers[name]);
+  const whoConfirmed = { node, name: "node-1", role: "server", alive: "alive", current: true, confirmedAt: NOW };
+  const trust = {
+    ...{ generation: 1, rotatedAt: null },
+    authorities: [{ fingerprint: DIGEST, notAfter: NOW, issues: true }],
+    members: [{ ...whoConfirmed, generation: 1 }],
+  };
+  await serve(bus, withoutDurable(trustContract), () => trust);
   return bus;
 }
 

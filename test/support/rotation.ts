@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A local cluster whose authority is rotated: asks for it through a gateway, and looks at what the nodes' files really say. */
+import { randomUUID, X509Certificate } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type ConnectedBus, connectBus } from "@debvisor/shared/bus/connect";
+import { createLogger } from "@debvisor/shared/log";
+import {
+  busTls,
+  nodePaths,
+  readCredential,
+  readMembership,
+  readNode,
+  ServerSecrets,
+} from "@debvisor/shared/node-files";
+import { certificatesIn } from "@debvisor/shared/pki/certificate";
+import { VERSION } from "@debvisor/shared/version";
+import type { LocalCluster } from "./local-cluster.ts";
+import { waitFor } from "./wait-for.ts";
+
+/** What matters of `trust show`. */
+export interface Trust {
+  readonly generation: number;
+  readonly authorities: readonly { readonly fingerprint: string; readonly issues: boolean }[];
+  readonly members: readonly { readonly name: string; readonly current: boolean }[];
+}
+
+/** Longest wait for one gateway; another one is asked then. */
+const ASK_MS = 1_000;
+
+type Body = Readonly<Record<string, unknown>>;
+
+/** See above. */
+export class Rotation {
+  readonly lab: LocalCluster;
+  /** Folders of the nodes, by number. */
+  readonly dirs: readonly string[];
+
+  private constructor(lab: LocalCluster, dirs: readonly string[]) {
+    this.lab = lab;
+    this.dirs = dirs;
+  }
+
+  static async of(lab: LocalCluster): Promise<Rotation> {
+    const nodes = [...(await lab.nodes())].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return new Rotation(
+      lab,
+      nodes.map(({ id }) => path.join(lab.dataDir, "nodes", id)),
+    );
+  }
+
+  /** Folder of node `node-<n>`. */
+  dir(n: number): string {
+    return this.dirs[n - 1] ?? "";
+  }
+
+  /** Undefined when the gateway of that node does not answer. */
+  async show(node = 1): Promise<Trust | undefined> {
+    const reply = await this.lab.fetch("/v1/trust", {}, node).catch(() => undefined);
+    return reply?.ok ? ((await reply.json()) as Trust) : undefined;
+  }
+
+  /** Asks for a rotation through a gateway. */
+  submit(more: Record<string, unknown> = {}, node = 1): Promise<{ readonly status: number; readonly body: Body }> {
+    return this.#post("/v1/trust/rotation", { reason: "test", ...more }, node);
+  }
+
+  async cancel(id: unknown): Promise<void> {
+    await this.#post(`/v1/operations/${String(id)}/cancel`, { reason: "test" }, 1);
+  }
+
+  /** The operation as some gateway has it. One whose server has just read its files anew may leave a request without an answer. */
+  async operation(id: unknown): Promise<Body | undefined> {
+    for (const node of [1, 2, 3]) {
+      const asked = this.lab.fetch(`/v1/operations/${String(id)}`, {}, node).catch(() => undefined);
+      const reply = await Promise.race([asked, sleep(ASK_MS, undefined, { ref: false })]);
+      if (reply?.ok) return (await reply.json()) as Body;
+    }
+    return undefined;
+  }
+
+  async untilEnded(id: unknown, patienceMs = 60_000): Promise<Body> {
+    let seen: Body | undefined;
+    await waitFor(
+      async () => {
+        seen = (await this.operation(id)) ?? seen;
+        return seen !== undefined && seen["endedAt"] !== null;
+      },
+      patienceMs,
+      () => `${String(id)}: ${JSON.stringify(seen)}`,
+    );
+    return seen ?? {};
+  }
+
+  /** Fingerprints of the authorities that a node believes. */
+  believed(n: number): string[] {
+    return certificatesIn(readFileSync(nodePaths(this.dir(n)).tls.ca, "utf8")).map(({ fingerprint }) => fingerprint);
+  }
+
+  /** What is not as one authority alone would have it; empty when all nodes agree with it. */
+  unsettled(fingerprint: string): string[] {
+    return this.dirs.flatMap((dir, at) => {
+      const paths = nodePaths(dir);
+      const bundle = certificatesIn(readFileSync(paths.tls.ca, "utf8"));
+      const [own] = bundle;
+      const leaf = new X509Certificate(readFileSync(paths.tls.certificate));
+      const faults = [
+        ...(bundle.length === 1 && own?.fingerprint === fingerprint ? [] : [`believes ${bundle.length} authorities`]),
+        ...(own && leaf.verify(new X509Certificate(own.pem).publicKey) ? [] : ["has a certificate of another one"]),
+        ...(existsSync(paths.secrets) ? keyFaults(paths.secrets, fingerprint) : []),
+      ];
+      return faults.map((fault) => `node-${at + 1} ${fault}`);
+    });
+  }
+
+  /** Connects to the bus as a part of a node, by the node's own files. */
+  connect(n: number, purpose: string): Promise<ConnectedBus> {
+    const dir = this.dir(n);
+    const node = readNode(dir);
+    const tls = busTls(dir);
+    const isNode = purpose === "node";
+    return connectBus({
+      ...(tls ? { tls } : {}),
+      servers: readMembership(dir)?.busServers ?? [],
+      credential: readCredential(dir, purpose, isNode ? node.id : `${purpose}-${node.id}`),
+      ...{ origin: isNode ? node.id : "core", node, version: VERSION, log: createLogger({ level: "silent" }) },
+    });
+  }
+
+  async #post(route: string, body: unknown, node: number): Promise<{ status: number; body: Body }> {
+    const headers = { "content-type": "application/json", "idempotency-key": randomUUID() };
+    const reply = await this.lab.fetch(route, { method: "POST", headers, body: JSON.stringify(body) }, node);
+    return { status: reply.status, body: (await reply.json()) as Body };
+  }
+}
+
+function keyFaults(file: string, fingerprint: string): string[] {
+  const { authority, next } = ServerSecrets.parse(JSON.parse(readFileSync(file, "utf8")));
+  const [own] = certificatesIn(authority.certificatePem);
+  return [
+    ...(own?.fingerprint === fingerprint ? [] : ["has the key of another one"]),
+    ...(next ? ["has a second key"] : []),
+  ];
+}
