@@ -37,7 +37,9 @@ const CONFIRM_MS = 30_000;
 const LENIENT_MS = 15_000;
 /** A server that reads its files anew forgets requests under way. What a member has begun goes on; the next question joins it. */
 const ASK_MS = 2_000;
+/** Pause between two rounds; grows, because each round reads the membership anew. */
 const PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 2_000;
 const STEP_MS = 60_000;
 const PATIENCE_MS = 180_000;
 /** Members that are asked at a time. */
@@ -186,11 +188,11 @@ async function untilHeld(
 ): Promise<string[]> {
   const { clock, signal } = context;
   const deadline = clock.monotonic() + patienceMs;
-  for (;;) {
+  for (let pause = PAUSE_MS; ; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
     const missing = await ask(deps, wanted, context, timestamp(clock));
     signal.throwIfAborted();
     if (missing.length === 0 || clock.monotonic() >= deadline) return missing;
-    await clock.sleep(PAUSE_MS, signal);
+    await clock.sleep(pause, signal);
   }
 }
 
