@@ -8,7 +8,7 @@ import { CLUSTER_KEY } from "../../services/discovery/model/membership.ts";
 import { NodeRecord } from "../../services/discovery/model/registry.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
 import { controlOf } from "./operation-torture-services.ts";
-import { keepMembers, trustWorld } from "./operation-torture-trust.ts";
+import { forgetTrustServers, trustWorld } from "./operation-torture-trust.ts";
 import type { TortureWorld } from "./operation-torture-worlds.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -47,7 +47,7 @@ async function declareOne(bench: TortureBench): Promise<void> {
   const bucket = await bench.busOf("discovery").bucket("dv_members", MembershipEntry);
   const at = new Date().toISOString();
   const before = await bucket.get(CLUSTER_KEY);
-  await keepMembers(bench, [FOUNDER]);
+  await forgetTrustServers(bench);
   const cluster: MembershipEntry = {
     ...{ kind: "cluster", cluster: "torture", formation: randomBytes(16).toString("hex"), servers: 1 },
     ...{ foundedAt: at, foundedBy: FOUNDER, unattendedUntil: null, joining: null },

@@ -25,13 +25,16 @@ import type { TortureWorld } from "./operation-torture-worlds.ts";
 
 const AT = "2026-11-28T08:00:00.000Z";
 
-/** Deletes the members of other worlds, which have no node that could answer. */
-export async function keepMembers(bench: TortureBench, ids: readonly string[]): Promise<void> {
+/** Ids of the two servers. */
+const SERVERS = [randomNodeId(), randomNodeId()];
+
+/** Deletes the servers of this world, for one that counts servers. */
+export async function forgetTrustServers(bench: TortureBench): Promise<void> {
   const bucket = await bench.busOf("discovery").bucket("dv_members", MembershipEntry);
-  // A machine that is busy may take longer than a list is waited for.
-  const entries = await bucket.list().catch(() => bucket.list());
-  for (const { key, value, revision } of entries)
-    if (value.kind === "member" && !ids.includes(key)) await bucket.delete(key, revision);
+  for (const id of SERVERS) {
+    const entry = await bucket.get(id);
+    if (entry) await bucket.delete(id, entry.revision);
+  }
 }
 
 /** A server of the case that runs now. */
@@ -48,7 +51,7 @@ interface Held {
 }
 
 export function trustWorld(): TortureWorld {
-  const servers: Server[] = [1, 2].map(() => ({ id: randomNodeId(), dir: "", follower: undefined as never }));
+  const servers: Server[] = SERVERS.map((id) => ({ id, dir: "", follower: undefined as never }));
   let store: MembershipStore;
   return {
     name: "rotate-authority",
@@ -92,10 +95,8 @@ export function trustWorld(): TortureWorld {
 /** Servers with an authority of their own and nothing under way. */
 async function begin(bench: TortureBench, store: MembershipStore, servers: readonly Server[]): Promise<Authority> {
   const authority = await createAuthority("test");
-  await keepMembers(
-    bench,
-    servers.map(({ id }) => id),
-  );
+  // Members of other worlds have no node that could answer.
+  for (const id of store.members().keys()) if (!SERVERS.includes(id)) await store.forget(id, () => true);
   const generation = (await store.fresh(TRUST_KEY))?.kind === "trust" ? (store.trust()?.generation ?? 0) + 1 : 1;
   const entry = TrustEntry.parse({ ...firstTrust(authorityOf(authority.certificatePem)), generation });
   await store.change<TrustEntry>(TRUST_KEY, () => entry, { fresh: true });

@@ -34,7 +34,9 @@ export function rotateAuthorityDefinition(deps: RotationDeps): Definition<Rotate
       if (reason === undefined) throw new DvError("INVALID_ARGUMENT", "reason: say why the authority is replaced.");
       keysOf(deps);
       const entry = await trustOf(deps);
-      const members = [...(await deps.members.readMembers()).values()].filter(({ state }) => state !== "removed");
+      const members = [...(await deps.members.readMembers()).values()]
+        .filter(({ state }) => state !== "removed")
+        .sort((a, b) => (a.name < b.name ? -1 : 1));
       const without = leftOut(members, input.without);
       const cluster = await deps.members.fresh(CLUSTER_KEY);
       const joining = cluster?.kind === "cluster" ? cluster.joining : null;

@@ -37,7 +37,9 @@ const CONFIRM_MS = 30_000;
 const LENIENT_MS = 15_000;
 /** A server that reads its files anew forgets requests under way. What a member has begun goes on; the next question joins it. */
 const ASK_MS = 2_000;
+/** Pause between two rounds; grows, because each round reads the membership anew. */
 const PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 2_000;
 const STEP_MS = 60_000;
 const PATIENCE_MS = 180_000;
 /** Members that are asked at a time. */
@@ -90,7 +92,12 @@ function issueStep(deps: RotationDeps): StepKind<RotationParams> {
     },
     undo: async ({ from, without }, context) => {
       const entry = await change(deps, (now) => decideIssue(now, context.order, { from }));
-      return { missing: await leniently(deps, { entry, without }, context) };
+      const missing = await untilHeld(deps, { entry, without }, context, LENIENT_MS);
+      const servers = missing.filter(({ isServer }) => isServer);
+      // One that comes back with a certificate of the new authority when nobody believes that any more would be let in by no other.
+      if (servers.length > 0)
+        throw new DvError("TIMEOUT", `A server has to take up a certificate of the old authority: ${listOf(servers)}.`);
+      return { missing: missing.map(({ said }) => said) };
     },
     inspect: (params, context) => look(deps, params, context, { before: "added", after: "issuing" }),
   };
@@ -170,12 +177,23 @@ async function confirmed(deps: RotationDeps, wanted: Wanted, context: StepContex
   if (missing.length === 0) return { generation };
   if ((await trustOf(deps)).generation !== generation)
     throw new DvError("CONFLICT", "What members are to believe was changed meanwhile.");
-  throw new DvError("TIMEOUT", `Not every member has confirmed generation ${generation}: ${missing.join("; ")}.`);
+  throw new DvError("TIMEOUT", `Not every member has confirmed generation ${generation}: ${listOf(missing)}.`);
 }
 
 /** The same, but who does not answer is named instead. */
-function leniently(deps: RotationDeps, wanted: Wanted, context: StepContext): Promise<string[]> {
-  return untilHeld(deps, wanted, context, LENIENT_MS);
+async function leniently(deps: RotationDeps, wanted: Wanted, context: StepContext): Promise<string[]> {
+  return (await untilHeld(deps, wanted, context, LENIENT_MS)).map(({ said }) => said);
+}
+
+/** A member that does not hold what it is to hold. */
+interface Missing {
+  readonly isServer: boolean;
+  /** Its name, and why. */
+  readonly said: string;
+}
+
+function listOf(missing: readonly Missing[]): string {
+  return missing.map(({ said }) => said).join("; ");
 }
 
 async function untilHeld(
@@ -183,14 +201,14 @@ async function untilHeld(
   wanted: Wanted,
   context: StepContext,
   patienceMs: number,
-): Promise<string[]> {
+): Promise<Missing[]> {
   const { clock, signal } = context;
   const deadline = clock.monotonic() + patienceMs;
-  for (;;) {
+  for (let pause = PAUSE_MS; ; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
     const missing = await ask(deps, wanted, context, timestamp(clock));
     signal.throwIfAborted();
     if (missing.length === 0 || clock.monotonic() >= deadline) return missing;
-    await clock.sleep(PAUSE_MS, signal);
+    await clock.sleep(pause, signal);
   }
 }
 
@@ -200,21 +218,21 @@ async function ask(
   { entry, without }: Wanted,
   reader: Reader,
   notedAt?: string,
-): Promise<string[]> {
+): Promise<Missing[]> {
   const members = [...(await deps.members.readMembers()).values()];
-  const faults: string[] = [];
+  const faults: Missing[] = [];
   const waiting = members.filter(({ id, state }) => state !== "removed" && !without.includes(id));
   const work = async () => {
     for (let member = waiting.shift(); member; member = waiting.shift()) {
       const fault = await faultOfMember(member, entry, reader);
-      if (fault !== undefined) faults.push(`${member.name} ${fault}`);
+      if (fault !== undefined) faults.push({ isServer: member.role === "server", said: `${member.name} ${fault}` });
       // A server notes it itself.
       else if (notedAt !== undefined && member.role !== "server")
         await deps.members.confirmTrust(member.id, entry.generation, notedAt);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return faults.sort();
+  return faults.sort((a, b) => (a.said < b.said ? -1 : 1));
 }
 
 async function faultOfMember({ id, role }: Member, entry: TrustEntry, reader: Reader): Promise<string | undefined> {
