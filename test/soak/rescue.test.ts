@@ -3,6 +3,7 @@
  * The rescue of a lone survivor where it hurts: killed at each of its steps, and of a server that has in its log alone what the lost
  * leader acknowledged.
  */
+import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -155,7 +156,7 @@ async function startAlone(cluster: BusCluster, survivor: BusServer, dir: string)
       monitorPort,
       clusterName: "test",
       trust: cluster.trust,
-      routePassword: "known to nobody else, 32 characters",
+      routePassword: randomBytes(24).toString("hex"),
     },
     helperPorts: [a, b, c],
   });
