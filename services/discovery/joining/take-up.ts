@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes what makes a machine a member: as the founder, or as it was handed by a member. The membership file comes last. */
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Member } from "@debvisor/proto-events/membership";
 import { CONTRACTS, contractsOf } from "@debvisor/proto-events/registry";
 import { createIssuer, createTrustSeeds } from "@debvisor/shared/bus/trust";
@@ -17,7 +18,7 @@ import {
   writePrivateFile,
 } from "@debvisor/shared/node-files";
 import { createAuthority, createRequest, signCertificate } from "@debvisor/shared/pki/authority";
-import { spkiHashOf } from "@debvisor/shared/pki/certificate";
+import { certificateFacts, spkiHashOf } from "@debvisor/shared/pki/certificate";
 import { membershipOf } from "../membership-of.ts";
 import type { Machine } from "./machine.ts";
 
@@ -52,6 +53,24 @@ export function writeTls(dir: string, tls: { authorities: string; certificate: s
   writePrivateFile(key, tls.keyPem);
   writePrivateFile(ca, tls.authorities);
   writePrivateFile(certificate, tls.certificate);
+}
+
+/** Gives a server a new key and a certificate of it, signed by itself. Returns its serial. */
+export async function renewOwn(
+  dir: string,
+  { id, endpoints, addresses }: Pick<Member, "id" | "endpoints" | "addresses">,
+  { authority, cluster }: Pick<ServerSecrets, "authority" | "cluster">,
+  now: Date,
+): Promise<string> {
+  const { requestPem, keyPem } = await createRequest();
+  const certificate = await signCertificate(authority, requestPem, {
+    cluster,
+    nodeId: id,
+    addresses: certificateAddresses(endpoints?.host ?? "127.0.0.1", addresses),
+    now,
+  });
+  writeTls(dir, { authorities: readFileSync(nodePaths(dir).tls.ca, "utf8"), certificate, keyPem });
+  return certificateFacts(certificate).serial;
 }
 
 /** A server has the authority's keys, so it signs the credentials of its own core parts. */

@@ -19,10 +19,9 @@ import {
   type ServerSecrets,
   writePrivateFile,
 } from "@debvisor/shared/node-files";
-import { createRequest, signCertificate } from "@debvisor/shared/pki/authority";
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { z } from "zod";
-import { certificateAddresses, writeTls } from "../joining/take-up.ts";
+import { renewOwn } from "../joining/take-up.ts";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
 import { isDue } from "../model/certificates.ts";
 import { CLUSTER_KEY, joined, overdue, serversOf } from "../model/membership.ts";
@@ -195,22 +194,14 @@ class Keeper {
 
   async #renew(): Promise<void> {
     const { store, secrets, dir, node, clock, log } = this.#deps;
-    const { certificate, ca } = nodePaths(dir).tls;
+    const { certificate } = nodePaths(dir).tls;
     const own = store.member(node);
     if (!own || !existsSync(certificate)) return;
     const facts = certificateFacts(readFileSync(certificate, "utf8"));
     const isNoted = own.certificate?.serial === facts.serial;
     if (isDue(facts, clock.now())) {
-      const { requestPem, keyPem } = await createRequest();
-      const host = own.endpoints?.host ?? "127.0.0.1";
-      const pem = await signCertificate(secrets.authority, requestPem, {
-        cluster: secrets.cluster,
-        nodeId: node,
-        addresses: certificateAddresses(host, own.addresses),
-        now: new Date(clock.now()),
-      });
-      writeTls(dir, { authorities: readFileSync(ca, "utf8"), certificate: pem, keyPem });
-      log.info({ serial: certificateFacts(pem).serial }, "certificate renewed");
+      const serial = await renewOwn(dir, own, secrets, new Date(clock.now()));
+      log.info({ serial }, "certificate renewed");
     } else if (!isNoted) {
       const noted = { serial: facts.serial, notAfter: facts.notAfter.toISOString() };
       await store.change<Member>(node, (entry) => entry && { ...entry, certificate: noted });
