@@ -26,8 +26,7 @@ const Input = z.strictObject({
 
 const CHANGES =
   "Keeps a copy of this server's data, takes the others out of the group of servers, lowers every stream to one replica, enters into the membership that the others are removed and that one server is declared, and gives this machine new credentials and another password between servers. Writes that the others acknowledged and this server never heard of are lost.";
-const UNDO =
-  "Cannot be undone. Before the services are started again, the copy of the data can be put back; afterwards what was written since would be lost.";
+const UNDO = "Cannot be undone. The copy of the data as it was is kept for whoever has to look something up in it.";
 
 export const clusterRescue: CommandSpec = {
   noun: "cluster",
