@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a rescue writes once the survivor takes writes again: the audit trail, the membership, its own files, and what was done. */
 import { createHash, randomUUID } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
 import type { RecordBody } from "@debvisor/proto-events/audit";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import type { ClusterEntry, Member } from "@debvisor/proto-events/membership";
@@ -10,14 +11,16 @@ import { systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import { json, type NodeFile, nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
+import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { membershipOf } from "../membership-of.ts";
+import { isDue } from "../model/certificates.ts";
 import { CLUSTER_KEY, serversOf } from "../model/membership.ts";
 import { declaredOff, type RescueFacts, rescued } from "../model/rescue.ts";
 import { MembershipStore } from "../reconcilers/membership-store.ts";
 import { RegistryStore } from "../reconcilers/registry-store.ts";
 import type { RescueJournal } from "./rescue-journal.ts";
 import type { Survivor } from "./rescue-plan.ts";
-import { issueOwn } from "./take-up.ts";
+import { issueOwn, renewOwn } from "./take-up.ts";
 
 /** Boot id of this process, as the audit trail has it. */
 const BOOT_ID = randomUUID();
@@ -61,6 +64,14 @@ export async function writeFiles(bus: ConnectedBus, survivor: Survivor, journal:
     writePrivateFile(paths.servers, json({ version: 1, servers: serversOf(members) }));
     writePrivateFile(paths.membership, json(now));
   });
+}
+
+/** Without a majority nobody renews, and an expired certificate is refused on this machine as well. */
+export async function renewIfDue({ dir, own, secrets }: Survivor): Promise<void> {
+  const { certificate } = nodePaths(dir).tls;
+  const now = systemClock.now();
+  if (!existsSync(certificate) || !isDue(certificateFacts(readFileSync(certificate, "utf8")), now)) return;
+  await renewOwn(dir, own, secrets, new Date(now));
 }
 
 /** Lets everybody know: registry, events, and the outcome in the audit trail. @throws BUS_UNAVAILABLE, AUDIT_UNAVAILABLE */

@@ -5,7 +5,7 @@
  * that was killed is gone on with by starting it again.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { contractsOf } from "@debvisor/proto-events/registry";
 import { lowerReplicas, openAdmin } from "@debvisor/shared/bus/admin";
@@ -18,9 +18,7 @@ import { createLogger, type Logger } from "@debvisor/shared/log";
 import { type LoneServer, startLone } from "@debvisor/shared/nats-server/lone";
 import { peerIdOf } from "@debvisor/shared/nats-server/process";
 import { busTls, nodePaths } from "@debvisor/shared/node-files";
-import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { VERSION } from "@debvisor/shared/version";
-import { isDue } from "../model/certificates.ts";
 import { serverNameOf } from "../model/membership.ts";
 import { keepCopy } from "./rescue-copy.ts";
 import {
@@ -32,8 +30,7 @@ import {
   writeJournal,
 } from "./rescue-journal.ts";
 import type { Survivor } from "./rescue-plan.ts";
-import { enterMembers, recordEnd, recordIntent, writeFiles } from "./rescue-records.ts";
-import { renewOwn } from "./take-up.ts";
+import { enterMembers, recordEnd, recordIntent, renewIfDue, writeFiles } from "./rescue-records.ts";
 
 const CONNECT_MS = 10_000;
 /** Measured: a leader of the group 0.8 s after the start, of every stream 8 to 12 s after it. */
@@ -280,14 +277,6 @@ class Run {
       await bus.close();
     }
   }
-}
-
-/** Without a majority nobody renews, and an expired certificate is refused on this machine as well. */
-async function renewIfDue({ dir, own, secrets }: Survivor): Promise<void> {
-  const { certificate } = nodePaths(dir).tls;
-  const now = systemClock.now();
-  if (!existsSync(certificate) || !isDue(certificateFacts(readFileSync(certificate, "utf8")), now)) return;
-  await renewOwn(dir, own, secrets, new Date(now));
 }
 
 function isRefusal(error: unknown): boolean {
