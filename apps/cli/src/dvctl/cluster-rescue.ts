@@ -60,11 +60,14 @@ export const clusterRescue: CommandSpec = {
       { command: "dvctl cluster rescue --confirm", does: "Go on with a rescue that was interrupted." },
     ],
     scenarios: [
-      { command: "systemctl stop debvisor.target", does: "Before: stop what runs on this machine." },
-      { command: "systemctl start debvisor.target", does: "Afterwards: start it again, as a cluster of one server." },
+      {
+        command: "dvctl cluster status",
+        does: "Afterwards, once systemctl start debvisor.target has started bus and services: one server is declared.",
+      },
+      { command: "dvctl cluster grow 3", does: "Then let new machines join as servers again." },
     ],
     preconditions:
-      "Every other server is powered off for ever: none answers from here, which is tried. This machine has a copy of every stream, and its services are stopped.",
+      "Every other server is powered off for ever: none answers from here, which is tried. This machine has a copy of every stream, and its services are stopped (systemctl stop debvisor.target).",
     changes: CHANGES,
     undo: UNDO,
     recovery:
