@@ -35,8 +35,8 @@ import { enterMembers, recordEnd, recordIntent, renewIfDue, writeFiles } from ".
 const CONNECT_MS = 10_000;
 /** Measured: a leader of the group 0.8 s after the start, of every stream 8 to 12 s after it. */
 const LEADER_MS = 60_000;
-const STREAMS_MS = 45_000;
-const STREAMS_TRIES = 4;
+const STREAMS_MS = 90_000;
+const STREAMS_TRIES = 3;
 const SETTLE_MS = 500;
 const ASK_AGAIN_MS = 50;
 
