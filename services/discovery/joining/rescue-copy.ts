@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Keeps a copy of a server's data before a rescue changes it: the way back if it was a mistake. */
+/** Keeps a copy of a server's data before a rescue changes it, for whoever has to look up later what it was. */
 import {
   closeSync,
   constants,

@@ -36,6 +36,7 @@ const ServersFile = z.object({ version: z.literal(1), servers: z.array(Member) }
 export interface Survivor {
   readonly dir: string;
   readonly node: NodeFile;
+  readonly own: Member;
   readonly membership: Membership & { readonly server: NonNullable<Membership["server"]> };
   readonly secrets: ServerSecrets;
   /** The other servers that were not removed. */
@@ -53,11 +54,12 @@ export function readSurvivor(dir: string, journal: RescueJournal | undefined): S
     throw refused(`the folder ${dir} is that of a node of a local cluster; rescue is for machines`);
   if (!membership?.server || !secrets) throw refused(`this machine, ${node.name}, is no server of a cluster`);
   const known = readJsonFile(nodePaths(dir).servers, ServersFile).servers;
-  if (!known.some(({ id, state }) => id === node.id && state === "active"))
+  const own = known.find(({ id, state }) => id === node.id && state === "active");
+  if (!own)
     throw refused(`this machine, ${node.name}, has not joined the servers yet, so its copy of the data is not whole`);
   const servers = journal?.off ?? known;
   return {
-    ...{ dir, node, secrets },
+    ...{ dir, node, own, secrets },
     membership: { ...membership, server: membership.server },
     others: servers.filter(({ id }) => id !== node.id).sort((a, b) => (a.name < b.name ? -1 : 1)),
     dataFrom: dataOf(dir, secrets),

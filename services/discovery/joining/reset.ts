@@ -95,6 +95,10 @@ export function resetNode(dir: string, node: string): Reset {
     paths.promises,
     paths.nats,
     join(dir, "presets"),
+    // What a rescue kept of the cluster's data.
+    ...readdirSync(dir)
+      .filter((name) => name.startsWith("nats-before-rescue-"))
+      .map((name) => join(dir, name)),
   ];
   const deleted = candidates.filter((path) => existsSync(path));
   for (const path of deleted) rmSync(path, { recursive: true, force: true });

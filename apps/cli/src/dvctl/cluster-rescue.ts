@@ -26,8 +26,7 @@ const Input = z.strictObject({
 
 const CHANGES =
   "Keeps a copy of this server's data, takes the others out of the group of servers, lowers every stream to one replica, enters into the membership that the others are removed and that one server is declared, and gives this machine new credentials and another password between servers. Writes that the others acknowledged and this server never heard of are lost.";
-const UNDO =
-  "Cannot be undone. Before the services are started again, the copy of the data can be put back; afterwards what was written since would be lost.";
+const UNDO = "Cannot be undone. The copy of the data as it was is kept for whoever has to look something up in it.";
 
 export const clusterRescue: CommandSpec = {
   noun: "cluster",
@@ -61,11 +60,14 @@ export const clusterRescue: CommandSpec = {
       { command: "dvctl cluster rescue --confirm", does: "Go on with a rescue that was interrupted." },
     ],
     scenarios: [
-      { command: "systemctl stop debvisor.target", does: "Before: stop what runs on this machine." },
-      { command: "systemctl start debvisor.target", does: "Afterwards: start it again, as a cluster of one server." },
+      {
+        command: "dvctl cluster status",
+        does: "Afterwards, once systemctl start debvisor.target has started bus and services: one server is declared.",
+      },
+      { command: "dvctl cluster grow 3", does: "Then let new machines join as servers again." },
     ],
     preconditions:
-      "Every other server is powered off for ever: none answers from here, which is tried. This machine has a copy of every stream, and its services are stopped.",
+      "Every other server is powered off for ever: none answers from here, which is tried. This machine has a copy of every stream, and its services are stopped (systemctl stop debvisor.target).",
     changes: CHANGES,
     undo: UNDO,
     recovery:
