@@ -9,6 +9,7 @@ import { busTls, nodePaths, readJsonFileIfPresent, readMembership, ServerSecrets
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
+import { serversAmong } from "./model/cluster-size.ts";
 import type { NodeRecord } from "./model/registry.ts";
 import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
@@ -218,8 +219,11 @@ function replicaJob(
   const lives = ({ deleted, state }: NodeRecord) => !deleted && (state === "alive" || state === "disabled");
   const liveServers = () =>
     store.records().filter((one) => lives(one) && belongs(one) && one.roles.includes("server")).length;
+  const joining = () =>
+    serversAmong(members.members().values()).flatMap(({ id, state }) => (state === "admitted" ? [id] : []));
   const checks = control && { control, store: found };
-  return [startReplicas({ bus, connectAdmin, liveServers, cluster: node.cluster, owner: node.id, clock, log, checks })];
+  const whole = { bus, connectAdmin, liveServers, joining, cluster: node.cluster, owner: node.id, clock, log };
+  return [startReplicas({ ...whole, checks })];
 }
 
 function serve(

@@ -62,7 +62,16 @@ export class ReplicaBench {
     const checks = { control, store };
     const pace = { everyMs: 1_000, confirmMs: 500 };
     const readingPace = { lookMs: 500, confirmMs: 500, confirmTtlMs: 5_000 };
-    const whole = { bus, connectAdmin, liveServers: () => 3, cluster: "test", owner: "test", clock, log };
+    const whole = {
+      bus,
+      connectAdmin,
+      liveServers: () => 3,
+      joining: () => [],
+      cluster: "test",
+      owner: "test",
+      clock,
+      log,
+    };
     running.push(startReplicas({ ...whole, checks, pace, readingPace }));
     return bench;
   }
