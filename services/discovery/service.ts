@@ -274,8 +274,8 @@ function replicaJob(
   const joining = () =>
     serversAmong(members.members().values()).flatMap(({ id, state }) => (state === "admitted" ? [id] : []));
   const checks = control && { control, store: found };
-  const { cluster, id: owner } = node;
-  return [startReplicas({ bus, connectAdmin, liveServers, joining, cluster, owner, clock, log, checks })];
+  const whole = { bus, connectAdmin, liveServers, joining, cluster: node.cluster, owner: node.id, clock, log };
+  return [startReplicas({ ...whole, checks })];
 }
 
 function serve(

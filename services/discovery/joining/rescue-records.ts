@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a rescue writes once the survivor takes writes again: the audit trail, the membership, its own files, and what was done. */
 import { createHash, randomUUID } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
 import type { RecordBody } from "@debvisor/proto-events/audit";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import type { ClusterEntry, Member } from "@debvisor/proto-events/membership";

@@ -178,7 +178,8 @@ function holesOf(state: ReplicaState | undefined): number {
 /** A replica begins later than another that has applied at least as much: it lost its beginning. */
 function byBeginning(server: string, { before, now }: StreamLook, { maxAgeMs }: StreamHabits, at: number): Finding {
   const mine = before.get(server);
-  if (!mine) return undefined;
+  // One whose beginning moves down is being filled.
+  if (!mine || (now.get(server)?.first ?? 0) < mine.first) return undefined;
   const longer = [...now.values()].filter(
     (one) => one.server !== server && one.last >= mine.last && one.first < mine.first,
   );
