@@ -184,12 +184,12 @@ class Run {
     }
     if (lost.length === 0 && group.size === 1) return undefined;
     if (lost[0] !== undefined) await system.removeLost(lost[0]);
-    // Seen: groups of streams that lose two members in one moment may never choose a leader.
+    // One after the other: each change is taken up by the groups of the streams before the next.
     await systemClock.sleep(SETTLE_MS);
     return "the others are still in the group";
   }
 
-  /** A stream that chooses no leader does so after a start of the server, as was seen. */
+  /** Streams may be without a leader for more than a minute (ADR-0022); another start has them begin anew. */
   async #lowerStreams(): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
