@@ -3,14 +3,15 @@
 import { readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { discoveryContract } from "@debvisor/proto-events/discovery";
+import { discoveryEngineContract } from "@debvisor/proto-events/engine";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { toDvError } from "@debvisor/shared/errors";
 import { busTls, nodePaths, readJsonFileIfPresent, readMembership, ServerSecrets } from "@debvisor/shared/node-files";
+import { type OperationHost, startOperationHost } from "@debvisor/shared/operation/operation-host";
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
 import type { NodeRecord } from "./model/registry.ts";
-import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
   acceptNodeHandler,
   getClusterHandler,
@@ -82,7 +83,11 @@ function startCore(
       try {
         if (!store.ready) await store.start();
         if (!members.ready) await members.start();
-        host ??= startOperationHost(context, bus, discoveryDefinitions({ store, members, bus, control }));
+        host ??= startOperationHost(context, bus, {
+          service: "discovery",
+          contract: discoveryEngineContract,
+          definitions: discoveryDefinitions({ store, members, bus, control }),
+        });
         running.push(await serve(context, bus, store, presence, host));
         running.push(await serveCluster(context, bus, store, members, presence, host));
         running.push(startProjector({ ...context, store, bus, owner: node.id }));

@@ -252,6 +252,22 @@ export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Faul
   ];
 }
 
+/** A selection for an operation whose calls start programs. The soak makes all of them. */
+export function sparingFaultsOf({ apply, fail, rollback }: Readonly<Record<Drive, number>>): Fault[] {
+  const everyOther = (faults: readonly Fault[]) => faults.filter((_fault, i) => i % 2 === 0);
+  return [
+    ...crashes("apply", apply, ["after"]),
+    ...everyOther(crashes("fail", fail, ["after"])),
+    ...everyOther(doubleCrashes("apply", apply, ["after"])),
+    ...everyOther(races(apply, ["before"])),
+    ...failures(),
+    ...repetitions("apply"),
+    ...repetitions("fail"),
+    ...everyOther(lostAndDoubled("apply", apply)),
+    ...everyOther(crashes("rollback", rollback, ["after"])),
+  ];
+}
+
 /** Every fault for an operation, or the selection of them that each run of the tests makes. */
 export function faultsOf(calls: Readonly<Record<Drive, number>>, undoable: boolean, all: boolean): Fault[] {
   const moments = all ? MOMENTS : (["after"] as const);

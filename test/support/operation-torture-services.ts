@@ -11,12 +11,14 @@ import { discoveryDefinitions } from "../../services/discovery/definitions.ts";
 import { type BusControl, createBusControl } from "../../services/discovery/reconcilers/bus-control.ts";
 import { MembershipStore } from "../../services/discovery/reconcilers/membership-store.ts";
 import { RegistryStore } from "../../services/discovery/reconcilers/registry-store.ts";
+import { dnsDefinitions } from "../../services/dns/definitions.ts";
 import { nodeAgentDefinitions } from "../../services/node-agent/core.ts";
 import { MaintenanceStore } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import { type BusCluster, randomNodeId } from "./bus-cluster.ts";
+import { tortureBind, tortureStore } from "./operation-torture-dns.ts";
 import { type Ports, portBus } from "./operation-torture-ports.ts";
 
-export const TORTURE_SERVICES = ["node-agent", "discovery"] as const;
+export const TORTURE_SERVICES = ["node-agent", "discovery", "dns"] as const;
 export type TortureService = (typeof TORTURE_SERVICES)[number];
 
 /** What an engine of a service works with. */
@@ -63,6 +65,7 @@ export async function startParts(
       stop: () => store.stop(),
     };
   }
+  if (service === "dns") return await startDnsParts(bus, cluster);
   const maintenance = new MaintenancePicture(MaintenanceHeld);
   const store = new RegistryStore({ bus, clock: systemClock, log, config: discoveryConfig.parse({}) });
   const members = new MembershipStore(bus);
@@ -74,6 +77,17 @@ export async function startParts(
     stop: async () => {
       await Promise.all([maintenance.stop(), store.stop(), members.stop()]);
     },
+  };
+}
+
+async function startDnsParts(bus: Bus, cluster: BusCluster): Promise<ServiceParts> {
+  const maintenance = new MaintenancePicture(MaintenanceHeld);
+  await maintenance.start(bus);
+  const [store, bind] = [tortureStore(bus), tortureBind(cluster)];
+  return {
+    definitions: dnsDefinitions({ store, bind, bus, zone: "torture.test" }),
+    maintenance,
+    stop: () => maintenance.stop(),
   };
 }
 

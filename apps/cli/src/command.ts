@@ -148,6 +148,6 @@ export function titleOf(program: Program, command: CommandSpec): string {
 
 /** `nodes` → `node`, `capabilities` → `capability`; words that are no plural stay. */
 export function singularOf(noun: string): string {
-  if (/(ss|us|is)$/.test(noun) || !noun.endsWith("s")) return noun;
+  if (/(ss|us|is|^dns)$/.test(noun) || !noun.endsWith("s")) return noun;
   return noun.endsWith("ies") ? `${noun.slice(0, -3)}y` : noun.slice(0, -1);
 }
