@@ -108,6 +108,17 @@ export const ServerAnswer = z.object({
 });
 export type ServerAnswer = z.output<typeof ServerAnswer>;
 
+/** How the signatures of a zone are on one server. */
+export const DnssecState = z.object({
+  server: z.string(),
+  role: DnsRole,
+  status: z.enum(["ok", "unsigned", "failed", "unreachable"]),
+  serial: z.number().int().nonnegative().nullable(),
+  expiresAt: Timestamp.nullable().describe("End of the signature of SOA or keys that ends first."),
+  detail: z.string(),
+});
+export type DnssecState = z.output<typeof DnssecState>;
+
 /** What became of the change of one zone. */
 export const ZoneResult = z.object({
   zone: z.string(),

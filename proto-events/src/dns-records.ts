@@ -3,6 +3,7 @@
 import { z } from "zod";
 import {
   DnsChange,
+  DnssecState,
   MAX_CHANGES,
   RecordChange,
   RecordDifference,
@@ -102,6 +103,51 @@ export const recordOperations = {
       ],
       examples: [
         { command: "dvctl dns propagation web1", does: "Show whether every server knows web1 alike; exit 5 if not." },
+      ],
+    },
+  }),
+  checkDnssec: operation({
+    summary: "Check the signatures of a zone on every server: are they there, do they hold, how long do they last.",
+    scope: "core",
+    effect: "read",
+    idempotent: true,
+    timeoutMs: 30_000,
+    permission: "dns:dnssec:check",
+    input: z.strictObject({
+      zone: ZoneName,
+      hours: z.coerce
+        .number()
+        .int()
+        .min(0)
+        .max(8_760)
+        .default(24)
+        .describe("Signatures that end within this many hours count as failed (0 to 8760)."),
+    }),
+    output: z.object({
+      zone: z.string(),
+      verdict: z.enum(["ok", "unsigned", "failed"]),
+      servers: z.array(DnssecState),
+    }),
+    errors: ["DNS_SERVER_MISSING", "DNS_KEY_NOT_FOUND", "DNS_RECORD_INVALID", "TOOL_MISSING", "TOOL_FAILED"],
+    http: { method: "GET", path: "/v1/dns/dnssec/{zone}" },
+    cli: {
+      noun: "dns",
+      verb: "dnssec check",
+      args: ["zone"],
+      rows: "servers",
+      columns: [
+        { heading: "SERVER", value: "server" },
+        { heading: "ROLE", value: "role" },
+        { heading: "STATUS", value: "status" },
+        { heading: "SERIAL", value: "serial" },
+        { heading: "EXPIRES", value: "expiresAt" },
+        { heading: "DETAIL", value: "detail" },
+      ],
+      examples: [
+        {
+          command: "dvctl dns dnssec check debvisor.local",
+          does: "Check presence, chain and expiry; exit 6 unless all is well.",
+        },
       ],
     },
   }),

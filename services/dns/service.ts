@@ -13,6 +13,7 @@ import { type DnsConfig, dnsConfig } from "./config.ts";
 import { dnsDefinitions } from "./definitions.ts";
 import { type Bind, createBind } from "./drivers/bind.ts";
 import { checkChangeHandler, listChangesHandler } from "./operations/changes.ts";
+import { checkDnssecHandler } from "./operations/dnssec.ts";
 import { deleteKeyHandler, listKeysHandler, setKeyHandler } from "./operations/keys.ts";
 import { checkPropagationHandler, listRecordsHandler } from "./operations/records.ts";
 import { checkServerHandler, deleteServerHandler, listServersHandler, setServerHandler } from "./operations/servers.ts";
@@ -68,6 +69,7 @@ function serve(
     deleteKey: deleteKeyHandler({ store }),
     listRecords: listRecordsHandler(records),
     checkPropagation: checkPropagationHandler(records),
+    checkDnssec: checkDnssecHandler({ store, bind, clock }),
     listChanges: listChangesHandler({ store, host }),
     checkChange: checkChangeHandler({ store, bind, host }),
     changeRecords: host.handler("dns.change-records"),

@@ -20,6 +20,7 @@ export const PARAMETER_EXAMPLES: Readonly<Record<string, unknown>> = {
   server: "ns1",
   key: "dv-2026",
   name: "web1",
+  zone: "debvisor.local",
   change: "op-k3x7w2mqabcde",
   "Dv-User": "ines (sudo by root)",
   "If-Match": '"4711"',

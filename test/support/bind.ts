@@ -39,6 +39,8 @@ export interface BindOptions {
   readonly secondary?: boolean;
   /** False: the secondary learns of nothing, and lags. */
   readonly notify?: boolean;
+  /** Signs the zones. */
+  readonly dnssec?: boolean;
   /** More keys that may update, by name. */
   readonly keys?: readonly string[];
 }
@@ -73,8 +75,9 @@ export async function startBind(options: BindOptions = {}): Promise<TestBind> {
     .map((name) => `grant ${name} zonesub ANY;`)
     .join(" ");
   const include = [...Object.values(keys), transfer].map(({ file }) => `include "${file}";`).join("\n");
+  const signing = options.dnssec ? "dnssec-policy default; inline-signing yes;" : "";
   const primaryZone = (zone: string) =>
-    `zone "${zone}" { type primary; file "${zone}.db"; update-policy { ${grants} };
+    `zone "${zone}" { type primary; file "${zone}.db"; ${signing} update-policy { ${grants} };
       allow-transfer { key xfer; key dv-key; }; also-notify { ${notify ? `127.0.0.1 port ${second} key xfer;` : ""} }; };`;
   const secondaryZone = (zone: string) =>
     `zone "${zone}" { type secondary; file "${zone}.copy"; primaries { 127.0.0.1 port ${first} key xfer; };

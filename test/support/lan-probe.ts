@@ -42,7 +42,7 @@ export async function untilPassing({ namespace, addresses }: Probe): Promise<voi
 /** Which of the addresses do not answer a host now. */
 export async function silentOf({ namespace, addresses }: Probe): Promise<string[]> {
   const { code, stdout, stderr } = await run([
-    ...["ip", "netns", "exec", namespace, "bash", "-c", SCRIPT, "probe"],
+    ...["ip", "netns", "exec", namespace, "bash", "--norc", "-c", SCRIPT, "probe"],
     ...addresses,
   ]);
   if (code !== 0) throw new Error(`probing from ${namespace} failed: ${stderr.trim()}`);

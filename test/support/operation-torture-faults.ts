@@ -254,17 +254,17 @@ export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Faul
 
 /** A selection for an operation whose calls start programs. The soak makes all of them. */
 export function sparingFaultsOf({ apply, fail, rollback }: Readonly<Record<Drive, number>>): Fault[] {
-  const everyOther = (faults: readonly Fault[]) => faults.filter((_fault, i) => i % 2 === 0);
+  const third = (faults: readonly Fault[], from = 0) => faults.filter((_fault, i) => i % 3 === from);
   return [
     ...crashes("apply", apply, ["after"]),
-    ...everyOther(crashes("fail", fail, ["after"])),
-    ...everyOther(doubleCrashes("apply", apply, ["after"])),
-    ...everyOther(races(apply, ["before"])),
+    ...third(crashes("fail", fail, ["after"])),
+    ...third(doubleCrashes("apply", apply, ["after"]), 1),
+    ...third(races(apply, ["before"]), 2),
     ...failures(),
     ...repetitions("apply"),
     ...repetitions("fail"),
-    ...everyOther(lostAndDoubled("apply", apply)),
-    ...everyOther(crashes("rollback", rollback, ["after"])),
+    ...third(lostAndDoubled("apply", apply)),
+    ...third(crashes("rollback", rollback, ["after"]), 1),
   ];
 }
 

@@ -18,7 +18,7 @@ import { discover } from "./dvctl/discover.ts";
 import { dnsKeysImport } from "./dvctl/dns-keys-import.ts";
 import { dnsRecordsChange, dnsRecordsDelete, dnsRecordsSet } from "./dvctl/dns-records-set.ts";
 import { dnsServersAdd } from "./dvctl/dns-servers-add.ts";
-import { dnsPropagation, dnsServersCheck } from "./dvctl/dns-servers-check.ts";
+import { dnsDnssecCheck, dnsPropagation, dnsServersCheck } from "./dvctl/dns-servers-check.ts";
 import { errors } from "./dvctl/errors.ts";
 import { eventsFollow } from "./dvctl/events-follow.ts";
 import { help } from "./dvctl/help.ts";
@@ -51,6 +51,7 @@ const REFINED = [
   dnsServersAdd,
   dnsServersCheck,
   dnsPropagation,
+  dnsDnssecCheck,
   dnsRecordsChange,
   ...operationControls,
 ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Key files as tsig-keygen writes them, and those that are refused. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
@@ -15,7 +15,8 @@ let files = 0;
 
 function read(text: string, mode = 0o600) {
   const file = `${++files}.key`;
-  writeFileSync(join(cwd, file), text, { mode });
+  writeFileSync(join(cwd, file), text);
+  chmodSync(join(cwd, file), mode);
   return readTsigKeyFile(file, { cwd });
 }
 

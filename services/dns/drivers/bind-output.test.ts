@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { readReplies, updateFailure } from "./bind-output.ts";
+import { readReplies, updateFailure, validationFault } from "./bind-output.ts";
 
 const sample = (name: string) => readFileSync(join(import.meta.dirname, "samples", `dig-9.18.49-${name}.txt`), "utf8");
 
@@ -52,4 +52,16 @@ test.each([
   ["syntax error\n", undefined],
 ])("updateFailure reads %j", (stderr, failure) => {
   expect(updateFailure(stderr)).toBe(failure);
+});
+
+test.each([
+  ["; fully validated\ndv.test. 60 IN SOA ns1.dv.test. admin.dv.test. 3 60 30 86400 30\n", undefined],
+  ["; unsigned answer\ndv.test. 60 IN A 192.0.2.1\n", "; unsigned answer"],
+  [
+    ";; validating dv.test/DNSKEY: no valid signature found (DS)\n;; resolution failed: broken trust chain\n",
+    "validating dv.test/DNSKEY: no valid signature found (DS)",
+  ],
+  [";; resolution failed: failure\n", ";; resolution failed: failure"],
+])("validationFault reads %j", (output, fault) => {
+  expect(validationFault(output)).toBe(fault);
 });

@@ -59,6 +59,16 @@ function readTsig(text: string): TsigFault | undefined {
   return { error: error as TsigFault["error"], skewSeconds };
 }
 
+/** What delv says against a chain of signatures; undefined when it holds. */
+export function validationFault(output: string): string | undefined {
+  if (/^; fully validated$/m.test(output)) return undefined;
+  const [, reason] =
+    /^;; (?:resolution failed: )?((?:validating|no valid RRSIG|broken trust chain|insecurity proof).*)$/m.exec(
+      output,
+    ) ?? [];
+  return reason ?? output.trim().split("\n")[0] ?? "delv says nothing";
+}
+
 /** What kept nsupdate from changing a zone, by what it printed; undefined: something else. */
 export function updateFailure(
   stderr: string,

@@ -9,7 +9,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DvError } from "@debvisor/shared/errors";
 import { type ExecResult, exec, execError } from "@debvisor/shared/exec";
-import { type Reply, readReplies, type TsigFault, updateFailure } from "./bind-output.ts";
+import { type Reply, readReplies, type TsigFault, updateFailure, validationFault } from "./bind-output.ts";
 
 /** A TSIG key with its secret (base64). */
 export interface TsigSecret {
@@ -44,14 +44,26 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A key of a zone that is trusted, as its DNSKEY record has it: `257 3 13 …`. */
+export interface TrustAnchor {
+  readonly zone: string;
+  readonly dnskey: string;
+}
+
+export interface QueryOptions extends CallOptions {
+  /** Asks for signatures as well. */
+  readonly signatures?: boolean;
+}
+
 /** Longest time of an update in milliseconds. Shorter than the eight seconds after which another owner may adopt an operation. */
 export const UPDATE_MS = 4_000;
 const START_MS = 2_000;
+const VALIDATE_MS = 10_000;
 
 /** The programs, for one service. */
 export interface Bind {
   /** Asks one server; one reply for each question, in order. @throws DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED */
-  query(server: Endpoint, questions: readonly Question[], options?: CallOptions): Promise<readonly Reply[]>;
+  query(server: Endpoint, questions: readonly Question[], options?: QueryOptions): Promise<readonly Reply[]>;
   /** Every record of a zone by a transfer. @throws DNS_REFUSED, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED, DNS_TSIG_* */
   transfer(server: Endpoint, zone: string, options?: CallOptions): Promise<Reply>;
   /**
@@ -59,6 +71,8 @@ export interface Bind {
    * does not hold: nothing was changed then. @throws DNS_TSIG_*, DNS_NOT_AUTHORITATIVE, DNS_REFUSED, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED
    */
   update(server: Endpoint, zone: string, lines: readonly string[], options?: CallOptions): Promise<boolean>;
+  /** Has delv follow the chain of a zone from a key of it; undefined when it holds, else what is wrong. @throws TOOL_MISSING */
+  validate(server: Endpoint, anchor: TrustAnchor, options?: CallOptions): Promise<string | undefined>;
   /**
    * Signs a question by the clock given (milliseconds since 1970; default: the machine's) and says what is wrong with the key;
    * undefined when the server takes it. @throws DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED
@@ -99,7 +113,8 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
     query: async (server, questions, options = {}) => {
       if (questions.length === 0) return [];
       const asked = questions.flatMap(({ name, type }) => ["-q", `${name}.`, "-t", type]);
-      const args = ["+noall", "+comments", "+question", "+answer", "+norecurse", "+noedns", ...patience, ...asked];
+      const edns = options.signatures ? "+dnssec" : "+noedns";
+      const args = ["+noall", "+comments", "+question", "+answer", "+norecurse", edns, ...patience, ...asked];
       const timeoutMs = START_MS + 2 * seconds * 1_000 + questions.length * 20;
       const text = await dig(server, args, { ...options, timeoutMs });
       const replies = readReplies(text);
@@ -110,6 +125,7 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
         );
       return replies;
     },
+    validate: (server, anchor, options) => validate(folder, server, anchor, options),
     transfer: async (server, zone, options = {}) => {
       const args = ["+noall", "+comments", "+answer", ...patience, "-q", `${zone}.`, "-t", "AXFR"];
       const text = await dig(server, args, { ...options, timeoutMs: 15_000 });
@@ -120,20 +136,7 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
         });
       return reply;
     },
-    update: async (server, zone, lines, { signal } = {}) => {
-      if (!server.key) throw new DvError("DNS_KEY_NOT_FOUND", `The primary ${server.name} has no key.`);
-      const { secret } = server.key;
-      const input = [`server ${server.address} ${server.port}`, `zone ${zone}.`, ...lines, "send", ""].join("\n");
-      const result = await withKeyFile(folder, server.key, (key) =>
-        exec("nsupdate", [...key, "-t", String(Math.ceil(UPDATE_MS / 1_000)), "-u", String(seconds), "-r", "1"], {
-          timeoutMs: UPDATE_MS,
-          signal,
-          input,
-          secrets: [secret],
-        }),
-      );
-      return updateOutcome(server, zone, result, secret);
-    },
+    update: (server, zone, lines, options) => update({ folder, seconds, server, zone, lines }, options),
     probe: async (server, zone, { nowMs, ...options } = {}) => {
       const signedAt = nowMs === undefined ? [] : [`+fuzztime=${Math.floor(nowMs / 1_000)}`];
       const asked = ["-q", `${zone}.`, "-t", "SOA"];
@@ -142,6 +145,52 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
       return readReplies(text)[0]?.tsig;
     },
   };
+}
+
+interface Update {
+  readonly folder: string;
+  /** Longest time for one answer. */
+  readonly seconds: number;
+  readonly server: Endpoint;
+  readonly zone: string;
+  readonly lines: readonly string[];
+}
+
+async function update(
+  { folder, seconds, server, zone, lines }: Update,
+  { signal }: CallOptions = {},
+): Promise<boolean> {
+  if (!server.key) throw new DvError("DNS_KEY_NOT_FOUND", `The primary ${server.name} has no key.`);
+  const { secret } = server.key;
+  const input = [`server ${server.address} ${server.port}`, `zone ${zone}.`, ...lines, "send", ""].join("\n");
+  const result = await withKeyFile(folder, server.key, (key) =>
+    exec("nsupdate", [...key, "-t", String(Math.ceil(UPDATE_MS / 1_000)), "-u", String(seconds), "-r", "1"], {
+      timeoutMs: UPDATE_MS,
+      signal,
+      input,
+      secrets: [secret],
+    }),
+  );
+  return updateOutcome(server, zone, result, secret);
+}
+
+async function validate(
+  folder: string,
+  server: Endpoint,
+  { zone, dnskey }: TrustAnchor,
+  { signal }: CallOptions = {},
+): Promise<string | undefined> {
+  const [flags, protocol, algorithm, ...key] = dnskey.split(/\s+/);
+  const anchor = `trust-anchors { "${zone}." static-key ${flags} ${protocol} ${algorithm} "${key.join("")}"; };\n`;
+  const result = await withFile(folder, "conf", anchor, (file) => {
+    const where = [`@${server.address}`, "-p", String(server.port)];
+    return exec("delv", [...where, "-a", file, `+root=${zone}.`, "-q", `${zone}.`, "-t", "SOA"], {
+      timeoutMs: VALIDATE_MS,
+      signal,
+    });
+  });
+  if (result.missing || result.aborted) throw execError(result);
+  return validationFault(`${result.stdout}\n${result.stderr}`);
 }
 
 function unreachable({ name, address, port }: Endpoint, { stdout, stderr }: ExecResult): DvError {
@@ -187,13 +236,21 @@ async function withKeyFile<T>(
   use: (args: readonly string[]) => Promise<T>,
 ): Promise<T> {
   if (!key) return await use([]);
-  const file = join(folder, `${randomBytes(8).toString("hex")}.key`);
-  writeFileSync(file, `key "${key.name}" { algorithm ${key.algorithm}; secret "${key.secret}"; };\n`, {
-    mode: 0o600,
-    flag: "wx",
-  });
+  const text = `key "${key.name}" { algorithm ${key.algorithm}; secret "${key.secret}"; };\n`;
+  return await withFile(folder, "key", text, (file) => use(["-k", file]));
+}
+
+/** A private file for as long as a program needs it. */
+async function withFile<T>(
+  folder: string,
+  suffix: string,
+  text: string,
+  use: (file: string) => Promise<T>,
+): Promise<T> {
+  const file = join(folder, `${randomBytes(8).toString("hex")}.${suffix}`);
+  writeFileSync(file, text, { mode: 0o600, flag: "wx" });
   try {
-    return await use(["-k", file]);
+    return await use(file);
   } finally {
     rmSync(file, { force: true });
   }

@@ -207,6 +207,7 @@ export async function startNames(cluster: BusCluster): Promise<ConnectedBus> {
     ...{ listKeys: { items: [key], nextCursor: null }, setKey: key, deleteKey: key },
     listRecords: { items: [record], nextCursor: null },
     checkPropagation: { zone, name, propagated: true, records: [record], servers: [answer] },
+    checkDnssec: { zone, verdict: "unsigned", servers: [{ ...answer, status: "unsigned", expiresAt: null }] },
     listChanges: { items: [{ ...change, undoable: true, propagated: true, records: [difference] }] },
     checkChange: {
       ...{ change: change.id, undoable: true },

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `dvctl dns servers check` and `dvctl dns propagation`: tables of the contract, with an exit code of what they show. */
+/** `dvctl dns servers check`, `dvctl dns propagation` and `dvctl dns dnssec check`: tables of the contract, with an exit code of what they show. */
 import { dnsContract } from "@debvisor/proto-events/dns";
 import { renderTable, valueAt } from "@debvisor/shared/table";
 import { EXIT } from "../command.ts";
 import { deriveOne, type Printer } from "../derive.ts";
 
-const { checkServer, checkPropagation } = dnsContract.operations;
+const { checkServer, checkPropagation, checkDnssec } = dnsContract.operations;
 
 /** Prints the rows, and ends with `code` and `complaint` unless `isWell`. */
 function judging(isWell: (body: unknown) => boolean, code: number, complaint: string): Printer {
@@ -27,4 +27,9 @@ export const dnsServersCheck = deriveOne(
 export const dnsPropagation = deriveOne(
   checkPropagation,
   judging((body) => valueAt(body, "propagated") === true, EXIT.failed, "not propagated"),
+);
+
+export const dnsDnssecCheck = deriveOne(
+  checkDnssec,
+  judging((body) => valueAt(body, "verdict") === "ok", EXIT.check, "the signatures of the zone are not in order"),
 );
