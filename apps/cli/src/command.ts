@@ -90,6 +90,8 @@ export interface Program {
   readonly name: string;
   readonly summary: string;
   readonly single?: boolean;
+  /** Keys of global flags whose spelling is one of its own flags here; the settings and the environment still have them. */
+  readonly takes?: readonly string[];
   readonly commands: readonly CommandSpec[];
 }
 

@@ -23,6 +23,7 @@ export function dnsUpdateProgram(): Program {
     name: "debvisor-dns-update",
     summary: "changes the address of a host in DNS, and its PTR.",
     single: true,
+    takes: ["server"],
     commands: [command],
   };
 }
@@ -50,6 +51,7 @@ const base = durableCommand(
         .describe("File with the TSIG key (mode 0600) that signs the update; it is stored."),
       listChanges: z.boolean().default(false).describe("Only list the changes that were made."),
     },
+    labels: { server: "--server" },
     help: {
       ...changeRecords.cli,
       scenarios: [],
