@@ -103,7 +103,7 @@ export const BUCKETS = {
     maxAgeMs: 0,
   },
   dv_dns: {
-    summary: "DNS servers and sealed TSIG keys, by kind and name.",
+    summary: "DNS servers and sealed TSIG keys, in one entry.",
     history: 4,
     maxBytes: 4 * MIB,
     ttl: false,

@@ -13,7 +13,7 @@ import type { Bind } from "../drivers/bind.ts";
 import { type SetChange, updateLines } from "../model/change-set.ts";
 import { type RrSet, sameSet, shownSet } from "../model/record-data.ts";
 import type { DnsStore, DnsView } from "../reconcilers/dns-store.ts";
-import { guardOrder } from "../reconcilers/order-guard.ts";
+import type { OrderGuard } from "../reconcilers/order-guard.ts";
 import { compareServers, readPrimary, readSets, serversOf, type ZoneServers } from "./ask-servers.ts";
 
 /** What the step works with. */
@@ -21,6 +21,7 @@ export interface UpdateDeps {
   readonly store: DnsStore;
   readonly bind: Bind;
   readonly bus: Bus;
+  readonly guard: OrderGuard;
 }
 
 /** Parameters of the step. */
@@ -102,13 +103,13 @@ async function updateOne(deps: UpdateDeps, params: UpdateParams, attempt: Attemp
 
 async function updateAt(
   server: DnsServer,
-  { bind, bus }: UpdateDeps,
+  { bind, bus, guard }: UpdateDeps,
   { zone, changes, key }: UpdateParams,
   { context, view, direction }: Attempt,
 ): Promise<void> {
   const { order, signal, clock, submission } = context;
   const endpoint = view.endpoint(server, key);
-  await guardOrder(bus, clock, order);
+  await guard.pass(order, clock);
   if (await bind.update(endpoint, zone, updateLines(changes, direction), { signal })) return;
   const { sets } = await readSets(bind, endpoint, zone, changes, { signal });
   if (changes.every((one, i) => sameSet(sideOf(one, direction).to, sets[i] ?? null))) return;

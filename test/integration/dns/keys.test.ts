@@ -8,7 +8,7 @@ import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
 import { createBind } from "../../../services/dns/drivers/bind.ts";
 import { checkServerHandler } from "../../../services/dns/operations/servers.ts";
-import { DnsStore } from "../../../services/dns/reconcilers/dns-store.ts";
+import { DNS_ENTRY, DnsEntry, DnsStore } from "../../../services/dns/reconcilers/dns-store.ts";
 import { startBind, type TestBind } from "../../support/bind.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -154,13 +154,11 @@ test("a secret is in no answer, no entry of the bucket, no event, and no file on
 });
 
 test("a key that was sealed for another cluster cannot be used, and can be given anew", async () => {
-  const bucket = await dns.bus.bucket("dv_dns", z.looseObject({}));
-  const entry = await bucket.get("key.dv-key");
-  await bucket.update(
-    "key.dv-key",
-    { ...entry?.value, sealed: { iv: "AAAAAAAAAAAAAAAA", box: "AAAA", tag: "AAAAAAAAAAAAAAAAAAAAAA==" } },
-    entry?.revision ?? 0,
-  );
+  const bucket = await dns.bus.bucket("dv_dns", DnsEntry);
+  const entry = await bucket.get(DNS_ENTRY);
+  const { servers = [], keys = [] } = entry?.value ?? {};
+  const sealed = { iv: "AAAAAAAAAAAAAAAA", box: "AAAA", tag: "AAAAAAAAAAAAAAAAAAAAAA==" };
+  await bucket.update(DNS_ENTRY, { servers, keys: keys.map((key) => ({ ...key, sealed })) }, entry?.revision ?? 0);
 
   await dns.ask("setServer", {
     server: "probe",
