@@ -243,6 +243,11 @@ export const recordOperations = {
         .describe("Only these servers, by name or address; default: all of the zone."),
       key: TsigKeyName.optional().describe("Stored TSIG key that signs the update instead of the server's own."),
       propagation: Duration.default("10s").describe("How long every server may take to answer alike."),
+      everywhere: z
+        .stringbool()
+        .or(z.boolean())
+        .default(false)
+        .describe("Undo it unless every server answers alike in time; by default it stays, and that is said."),
     },
     errors: [
       "DNS_SERVER_MISSING",
@@ -252,6 +257,7 @@ export const recordOperations = {
       "DNS_REFUSED",
       "DNS_UNREACHABLE",
       "DNS_NOT_AUTHORITATIVE",
+      "DNS_NOT_PROPAGATED",
       "DNS_TSIG_BADKEY",
       "DNS_TSIG_BADSIG",
       "DNS_TSIG_BADTIME",

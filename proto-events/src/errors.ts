@@ -388,6 +388,11 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "No DNS server of the zone answers.",
     remedy: "Check address, port 53 (UDP and TCP) and firewall: `dvctl dns servers check NAME`.",
   },
+  DNS_NOT_PROPAGATED: {
+    kind: "operation-failed",
+    summary: "Not every server of the zone answered alike in time, and the change was to be undone then.",
+    remedy: "`details.servers` names each with its serial; give more time with `--propagation`, or look at the server.",
+  },
   AUDIT_RECORD_NOT_FOUND: {
     kind: "not-found",
     summary: "The audit trail has no record or checkpoint at that place.",

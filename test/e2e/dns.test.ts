@@ -87,13 +87,15 @@ test.skipIf(lacking.length > 0)(`records as an operator changes them (${lacks})`
     "update delete web1.debvisor.local. A",
     "update add web1.debvisor.local. 60 A 192.0.2.9",
   );
+  const since = await lab.dvctl("dns", "changes", "check", id);
+  expect([since.code, since.stdout]).toEqual([0, expect.stringMatching(/web1.*changed-since/)]);
   const late = await update("--rollback", "--confirm");
   expect([late.code, late.stderr]).toEqual([5, expect.stringMatching(/300 192\.0\.2\.1.*60 192\.0\.2\.9/s)]);
 
   expect((await update("web1", "192.0.2.9", "delete")).code).toBe(0);
   expect(await lookUp("web1.debvisor.local", "A")).toEqual([]);
-  const set = await lab.dvctl("dns", "records", "set", "_dmarc", "v=DMARC1; p=none", "--type", "TXT");
-  expect([set.code, await lookUp("_dmarc.debvisor.local", "TXT")]).toEqual([0, ['"v=DMARC1; p=none"']]);
+  const text = await lab.dvctl("dns", "records", "set", "_dmarc", "v=DMARC1; p=none", "--type", "TXT");
+  expect([text.code, await lookUp("_dmarc.debvisor.local", "TXT")]).toEqual([0, ['"v=DMARC1; p=none"']]);
 
   await bind.secondary?.stop();
   const lagging = await update("web2", "192.0.2.3", "--propagation", "1s");
@@ -103,6 +105,19 @@ test.skipIf(lacking.length > 0)(`records as an operator changes them (${lacks})`
     items: object[];
   };
   expect(listed.items[0]).toMatchObject({ state: "succeeded", propagated: false });
+
+  const set = JSON.stringify([
+    { name: "a1", data: ["192.0.2.11"] },
+    { action: "delete", name: "web2", type: "A" },
+  ]);
+  expect((await lab.dvctl("dns", "records", "change", set, "--propagation", "1s", "--everywhere")).code).toBe(5);
+  expect(await bind.dig("a1.debvisor.local", "A")).toEqual([]);
+  expect((await lab.dvctl("dns", "servers", "remove", "ns2", "--confirm")).code).toBe(0);
+  expect((await lab.dvctl("dns", "records", "change", set)).code).toBe(0);
+  expect(await bind.dig("a1.debvisor.local", "A")).toEqual(["192.0.2.11"]);
+  expect((await lab.dvctl("dns", "dnssec", "check", "debvisor.local")).code).toBe(6);
+  expect((await lab.dvctl("dns", "keys", "remove", "dv-key", "--confirm")).code).toBe(5);
+  expect((await lab.dvctl("dns", "keys", "import", bind.key.file)).stdout).toMatch(/fingerprint +[0-9a-f]{16}/i);
 
   // The secret went through a command, a gateway, the bus and two programs: nobody has kept it.
   const trail = await lab.dvctl("audit", "export");

@@ -73,6 +73,7 @@ export function changeRecordsWorld(): TortureWorld {
             { name: fresh, data: ["192.0.2.4"] },
           ].map((change) => ({ action: "set", data: [], ptr: false, ...change })),
           propagation: "1s",
+          everywhere: true,
         },
         snapshot: async () => ({ [ZONE]: (await readSets(bind, endpoint, ZONE, sets)).sets }),
         nodes: [],

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `dns.change-records`: plans a change set on what the primaries have now; one step for each zone that it touches. */
 import { dnsContract } from "@debvisor/proto-events/dns";
-import type { ChangeResult, RecordChange, ZoneResult } from "@debvisor/proto-events/dns-data";
+import { type ChangeResult, type RecordChange, RecordType, type ZoneResult } from "@debvisor/proto-events/dns-data";
 import type { Check } from "@debvisor/proto-events/durable";
 import type { Definition, Draft, PlannedStep, Reader } from "@debvisor/shared/operation/definition";
 import { durationMs } from "@debvisor/shared/operation/options";
 import { changesOf, type Goal, goalOf, refuseTwice, reverseGoals, type SetChange } from "../model/change-set.ts";
-import { domainName } from "../model/names.ts";
+import { domainName, invalid } from "../model/names.ts";
 import { type RrSet, shownSet } from "../model/record-data.ts";
 import type { DnsView } from "../reconcilers/dns-store.ts";
 import { readPrimary, serversOf, zonesOf } from "./ask-servers.ts";
@@ -24,6 +24,7 @@ interface ChangeInput {
   readonly servers?: readonly string[];
   readonly key?: string;
   readonly propagation: string;
+  readonly everywhere: boolean;
 }
 
 const DEADLINE_MS = 600_000;
@@ -55,11 +56,12 @@ async function plan(deps: ChangeDeps, input: ChangeInput, reader: Reader): Promi
   refuseTwice(goals);
   const servers = input.servers ?? null;
   const look = (asked: readonly Goal[]) => readAll(deps, view, asked, servers, reader);
+  await refuseBesideAlias(goals, look);
   const forward = changesOf(goals, await look(goals));
   const { goals: reverse, homeless } = await reverseOf(goals, look, zones);
   const changes = [...forward, ...changesOf(reverse, await look(reverse))];
   const propagationMs = Math.min(durationMs("propagation", input.propagation), LONGEST_PROPAGATION_MS);
-  const steps = stepsOf(changes, { servers, key: input.key ?? null, propagationMs });
+  const steps = stepsOf(changes, { servers, key: input.key ?? null, propagationMs, everywhere: input.everywhere });
   return {
     targets: [],
     steps,
@@ -72,6 +74,22 @@ async function plan(deps: ChangeDeps, input: ChangeInput, reader: Reader): Promi
     undo: "The former values and times to live come back, and what is new goes: debvisor-dns-update --rollback.",
     basis: { changes, servers },
   };
+}
+
+/**
+ * An alias has nothing beside it (RFC 2181 §10.1). A server ignores such an update without a word (RFC 2136 §3.4.2.2), and the rest of
+ * the message takes effect; so it is refused here. @throws DNS_RECORD_INVALID
+ */
+async function refuseBesideAlias(goals: readonly Goal[], look: (asked: readonly Goal[]) => Promise<Read>) {
+  const others = RecordType.options.filter((type) => type !== "CNAME");
+  const aliases = goals.filter(({ type, action }) => type === "CNAME" && action === "set");
+  const beside = aliases.flatMap((goal) => others.map((type) => ({ ...goal, type })));
+  // Where the name is an alias already, nothing can be beside it; asking for other kinds would find the alias.
+  const known = await look(aliases);
+  const open = beside.filter((goal) => known({ ...goal, type: "CNAME" }) === null);
+  const read = await look(open);
+  const found = open.find((goal) => read(goal) !== null);
+  if (found) throw invalid(`${found.name} has ${found.type} records; an alias has nothing beside it`);
 }
 
 /** Of an address that goes, what stood there before has to be known: the goals alone do not say it. */
@@ -118,7 +136,7 @@ function keyOf({ zone, name, type }: Pick<Goal, "zone" | "name" | "type">): stri
 
 function stepsOf(
   changes: readonly SetChange[],
-  options: Pick<UpdateParams, "servers" | "key" | "propagationMs">,
+  options: Pick<UpdateParams, "servers" | "key" | "propagationMs" | "everywhere">,
 ): PlannedStep[] {
   return [...Map.groupBy(changes, ({ zone }) => zone)].map(([zone, own], i) => ({
     id: `zone-${i + 1}`,

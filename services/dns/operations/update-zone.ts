@@ -33,6 +33,8 @@ export interface UpdateParams {
   /** Key that signs instead of the servers' own. */
   readonly key: string | null;
   readonly propagationMs: number;
+  /** Whether the step fails, and is undone, where not every server answers alike in time. */
+  readonly everywhere: boolean;
 }
 
 /** Beyond the time that the servers have to answer alike. */
@@ -76,7 +78,16 @@ async function change(
   const propagated = answers.every(({ status }) => status === "same");
   const result: ZoneResult = { zone: params.zone, server, propagated, servers: answers };
   await tell(deps.bus, params, result, context, direction);
+  if (params.everywhere && !propagated && direction === "do") throw notEverywhere(params.zone, answers);
   return result;
+}
+
+function notEverywhere(zone: string, servers: readonly ServerAnswer[]): DvError {
+  const behind = servers.filter(({ status }) => status !== "same");
+  const names = behind.map(({ server, status, serial }) => `${server} (${status}, serial ${serial ?? "unknown"})`);
+  return new DvError("DNS_NOT_PROPAGATED", `${zone} is not everywhere as it shall be: ${names.join(", ")}.`, {
+    details: { zone, servers: behind },
+  });
 }
 
 interface Attempt {

@@ -194,6 +194,16 @@ describe("with a server that is away", () => {
     expect(await dns.ask("checkPropagation", { name: "web1", zone: "lag.test" })).toMatchObject({ propagated: false });
   });
 
+  test("a change that has to be everywhere is undone", async () => {
+    const done = await dns.change({
+      ...{ changes: [{ name: "web5", data: ["192.0.2.5"] }], zone: "lag.test", propagation: "300ms", everywhere: true },
+    });
+
+    expect(done).toMatchObject({ state: "rolled-back", error: { code: "DNS_NOT_PROPAGATED" } });
+    expect(done.error?.message).toContain("lag2 (different, serial 1)");
+    expect(await lag.dig("web5.lag.test", "A")).toEqual([]);
+  });
+
   test("a secondary that does not answer is told apart from one that lags", async () => {
     await lag.secondary?.stop();
 
@@ -246,6 +256,19 @@ describe("a change that cannot be", () => {
 
     expect(refused).toMatchObject({ message: expect.stringMatching(why) });
     expect([2, 6]).toContain((refused as { exitCode: number }).exitCode);
+    expect(await bind.dig("debvisor.local", "SOA")).toEqual(serial);
+  });
+
+  test.each([
+    ["an alias beside an address", "ns1", { type: "CNAME", data: ["elsewhere.example.org"] }, /nothing beside it/],
+    ["an address beside an alias", "alias", { data: ["192.0.2.9"] }, /is an alias of/],
+  ] as const)("because of %s is refused", async (_what, name, change, why) => {
+    await dns.change({ changes: [{ name: "alias", type: "CNAME", data: ["ns1"] }] });
+    const serial = await bind.dig("debvisor.local", "SOA");
+
+    const refused = dns.ask("changeRecords", { changes: [{ name, ...change, data: [...change.data] }] });
+
+    await expect(refused).rejects.toMatchObject({ code: "DNS_RECORD_INVALID", message: expect.stringMatching(why) });
     expect(await bind.dig("debvisor.local", "SOA")).toEqual(serial);
   });
 
