@@ -89,6 +89,7 @@ const base = durableCommand(
 
 const command: CommandSpec = {
   ...base,
+  summary: "Set or delete the address of a host and its PTR, verified on every server; or undo a change.",
   alone: [...(base.alone ?? []), "listChanges"],
   run: async (call) => {
     if (call.given["listChanges"] === true) return await showChanges(call);
