@@ -11,6 +11,7 @@ import { type OperationHost, startOperationHost } from "@debvisor/shared/operati
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
+import { serversAmong } from "./model/cluster-size.ts";
 import type { NodeRecord } from "./model/registry.ts";
 import {
   acceptNodeHandler,
@@ -196,7 +197,11 @@ function replicaJob(
   const lives = ({ deleted, state }: NodeRecord) => !deleted && (state === "alive" || state === "disabled");
   const liveServers = () =>
     store.records().filter((one) => lives(one) && belongs(one) && one.roles.includes("server")).length;
-  return [startReplicas({ bus, connectAdmin, liveServers, cluster: node.cluster, owner: node.id, clock, log })];
+  const joining = () =>
+    serversAmong(members.members().values()).flatMap(({ id, state }) => (state === "admitted" ? [id] : []));
+  return [
+    startReplicas({ bus, connectAdmin, liveServers, joining, cluster: node.cluster, owner: node.id, clock, log }),
+  ];
 }
 
 function serve(

@@ -137,12 +137,13 @@ export class ServiceHost {
   }
 
   /**
-   * The server of this node leaves requests without an answer, for up to ten seconds, while it founds or joins its cluster for the
-   * first time. Whoever waits until that is over is quicker than one whose first requests got lost. One that joins could use the
-   * servers of the others meanwhile, but the node would be shown as alive while requests to it may still get lost.
+   * The server of this node leaves requests without an answer, for up to ten seconds, while it founds its cluster. Whoever waits
+   * until that is over is quicker than one whose first requests got lost. The services of a server that joins use those of the
+   * others until its own belongs.
    */
   async #untilFormed(): Promise<void> {
     const { nats } = nodePaths(this.#dir);
+    if ((this.#membership.server?.routes.length ?? 0) > 1) return;
     const deadline = systemClock.monotonic() + BUS_PATIENCE_MS;
     while (!hasFormed(nats) && systemClock.monotonic() < deadline) await systemClock.sleep(FORMED_LOOK_MS);
   }

@@ -66,7 +66,7 @@ it("writes all of it to a reader that is slow", async () => {
   const dvctl = join(packageFile, "..", bin["dvctl"] ?? "");
   // What stands in the pipe already and the script do not fit into the 64 KiB that it holds.
   const filled = `{ head -c 40000 /dev/zero; '${dvctl}' completion fish; } | { sleep 1; tail -c +40001; }`;
-  const { stdout } = await run("bash", ["-c", filled], { maxBuffer: 1024 * 1024 });
+  const { stdout } = await run("bash", ["--norc", "-c", filled], { maxBuffer: 1024 * 1024 });
 
   expect(stdout.length).toBeGreaterThan(30_000);
   expect(stdout).toBe(`${completionScript(dvctlProgram(), "fish")}\n`);

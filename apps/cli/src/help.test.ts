@@ -67,7 +67,7 @@ describe("completion", () => {
 
   function complete(...words: string[]): string[] {
     const script = `${completionScript(program, "bash")}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}; _dvctl; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const { stdout, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8" });
+    const { stdout, stderr } = spawnSync("bash", ["--norc", "-c", script], { encoding: "utf8" });
     expect(stderr).toBe("");
     return stdout.split("\n").filter((line) => line !== "");
   }

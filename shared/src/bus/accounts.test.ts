@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from "vitest";
-import { claimsOf, isSignedAccount, safestAccount } from "./accounts.ts";
+import { claimsOf, establishedAccount, isSignedAccount, safestAccount } from "./accounts.ts";
 import { createTrustSeeds, serverTrust } from "./trust.ts";
 import { newUserKey } from "./user-keys.ts";
 
@@ -37,6 +37,16 @@ test.for([
   expect(safestAccount([one, ...others])).toBe(jwts[best]);
   const [last = "", ...before] = jwts.toReversed();
   expect(safestAccount([last, ...before])).toBe(jwts[best]);
+});
+
+test("the established JWT of an account is the first that says the same", () => {
+  const mine = issued(5, { [first]: 1 });
+  const established = issued(3, { [first]: 1 });
+  const others = [issued(4, { [first]: 1 }), established, issued(1, {}), issued(2, { [first]: 2 })];
+
+  expect(establishedAccount(mine, others)).toBe(established);
+  expect(establishedAccount(mine, [issued(1, {})])).toBe(mine);
+  expect(establishedAccount(mine, [])).toBe(mine);
 });
 
 test("revocations stand in the JWT of every account, under the operator's signature", async () => {

@@ -54,6 +54,24 @@ export function safestAccount(jwts: readonly [string, ...string[]]): string {
   return (safe ?? newestFirst[0])?.jwt ?? jwts[0];
 }
 
+/**
+ * Of several JWTs of one account that say the same as `jwt` but for when they were issued, the one issued first: that which servers
+ * go by already. Were each server to bring its own, all would have to be given one of them, and an account that gets another JWT
+ * leaves requests without an answer for a moment.
+ */
+export function establishedAccount(jwt: string, others: readonly string[]): string {
+  const said = contentOf(jwt);
+  const same = others.filter((other) => contentOf(other) === said);
+  return [jwt, ...same].reduce((first, other) => (claimsOf(other).iat < claimsOf(first).iat ? other : first));
+}
+
+/** The claims without what differs each time they are signed. */
+function contentOf(jwt: string): string {
+  const [, body = ""] = jwt.split(".");
+  const { iat, jti, ...content } = JSON.parse(Buffer.from(body, "base64url").toString()) as Record<string, unknown>;
+  return JSON.stringify(content);
+}
+
 function covers(claims: Claims, other: Claims): boolean {
   return Object.entries(other.revocations).every(([user, at]) => (claims.revocations[user] ?? -1) >= at);
 }

@@ -93,6 +93,26 @@ export async function raiseReplicas(
   return { raised, servers: [...servers].sort() };
 }
 
+/** What `stirGroup` changes: nobody reads it. */
+const STIRRED_KEY = "debvisor-stirred";
+
+/**
+ * Has the group of servers decide something that changes nothing, so that its leader sends word to every server, one that has just
+ * connected included. Measured with nats-server 2.15.1: left alone, the leader hears of such a server after 1.9 s and the server
+ * counts itself healthy after 3.9 s; stirred each 100 ms, after 0.5 and 0.6 s. Must not run beside whatever else changes streams.
+ * @throws BUS_UNAVAILABLE
+ */
+export async function stirGroup(manager: JetStreamManager): Promise<void> {
+  const name = assetNames().at(-1) ?? "";
+  try {
+    const { config } = await manager.streams.info(name);
+    const metadata = { ...config.metadata, [STIRRED_KEY]: String(systemClock.now()) };
+    await manager.streams.update(name, { ...config, metadata });
+  } catch (error) {
+    throw busError(error, `changing the stream ${name}`);
+  }
+}
+
 /** Code of the API for "no suitable peers for placement". */
 const NO_SUITABLE_PEERS = 10_005;
 

@@ -6,7 +6,7 @@
  */
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { claimsOf, isSignedAccount, safestAccount } from "../bus/accounts.ts";
+import { claimsOf, establishedAccount, isSignedAccount, safestAccount } from "../bus/accounts.ts";
 import { connectSystem } from "../bus/system.ts";
 import type { BusTls } from "../bus/tls.ts";
 import type { Credential, ServerTrust } from "../bus/trust.ts";
@@ -19,7 +19,7 @@ export function safeTrust(trust: ServerTrust, resolverDir: string, heard: readon
     const held = [...onDisk(resolverDir, account, operator), ...signed].filter(
       (other) => claimsOf(other).sub === account,
     );
-    return [account, safestAccount([jwt, ...held])] as const;
+    return [account, establishedAccount(safestAccount([jwt, ...held]), held)] as const;
   });
   return { ...trust, accounts: Object.fromEntries(accounts) };
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Growing from one server to three under load, and what is left when all servers are killed (DESIGN.md 5). */
 import { contract, operation } from "@debvisor/proto-events/kit";
-import { assetNames, ensureStreams, laggingStreams, raiseReplicas } from "@debvisor/shared/bus/admin";
-import type { JetStreamManager } from "@nats-io/jetstream";
+import { assetNames, ensureStreams, laggingStreams, raiseReplicas, stirGroup } from "@debvisor/shared/bus/admin";
+import type { JetStreamManager, StreamInfo } from "@nats-io/jetstream";
 import { expect, test, vi } from "vitest";
 import { z } from "zod";
 import { type BusCluster, randomNodeId, startBusCluster } from "../../support/bus-cluster.ts";
@@ -60,6 +60,48 @@ test(
     expect(await vi.waitFor(() => ensureStreams(manager), { timeout: 20_000 })).toEqual({ created: [] });
   },
 );
+
+test(
+  "a group that is stirred takes a server in sooner, and its streams stay as they are",
+  LIMIT,
+  async ({ annotate }) => {
+    const alone = await timeToGrow(async () => undefined);
+    let stirred = 0;
+    const inCompany = await timeToGrow(async (manager) => {
+      const configs = async () => (await Promise.all(assetNames().map((name) => manager.streams.info(name)))).map(same);
+      const before = await configs();
+      await stirGroup(manager);
+      expect(await configs()).toEqual(before);
+      stirred++;
+    });
+
+    expect(stirred).toBeGreaterThan(1);
+    expect(inCompany).toBeLessThan(alone);
+    await annotate(`a second server is healthy after ${alone} ms, after ${inCompany} ms when the group is stirred`);
+  },
+);
+
+/** Milliseconds until a second server is healthy and counted, while something is done again and again. */
+async function timeToGrow(meanwhile: (manager: JetStreamManager) => Promise<void>): Promise<number> {
+  await using cluster = await startBusCluster({ servers: 1 });
+  const { manager } = await cluster.admin();
+  const startedAt = performance.now();
+  let ms = 0;
+  const grown = cluster.grow(2, { raise: false }).then(() => {
+    ms = Math.round(performance.now() - startedAt);
+  });
+  while (ms === 0) {
+    await meanwhile(manager);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await grown;
+  return ms;
+}
+
+/** All of a stream's configuration that means something. */
+function same({ config }: StreamInfo): unknown {
+  return { ...config, metadata: undefined };
+}
 
 const slow = contract({
   service: "slow",

@@ -15,7 +15,7 @@ const lacking = lanLacks();
 /** What the host at an address says; "" when nothing comes within the time. */
 async function greeting(lan: Lan, from: number, address: string, patience = "2"): Promise<string> {
   const script = `exec 3<>/dev/tcp/${address}/${PORT}; cat <&3`;
-  return (await lan.exec(from, ["timeout", patience, "bash", "-c", script])).stdout;
+  return (await lan.exec(from, ["timeout", patience, "bash", "--norc", "-c", script])).stdout;
 }
 
 /** What comes within a time in which everything that can come has come. */
