@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import type { Measure } from "./measure.ts";
 import { auditVerify } from "./measures/audit-verify.ts";
 import { costPerNode } from "./measures/cost-per-node.ts";
+import { dns } from "./measures/dns.ts";
 import { events } from "./measures/events.ts";
 import { fanOut } from "./measures/fan-out.ts";
 import { formation } from "./measures/formation.ts";
@@ -28,6 +29,7 @@ const MEASURES: readonly Measure[] = [
   formation,
   growth,
   hostileLan,
+  dns,
 ];
 
 const say = (text: string) => process.stderr.write(`${text}\n`);

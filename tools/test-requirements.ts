@@ -18,6 +18,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { package: "avahi-daemon", binary: "avahi-daemon", suites: ["test/integration/discovery"] },
   { package: "avahi-utils", binary: "avahi-browse", suites: ["test/integration/discovery"] },
   { package: "dbus", binary: "dbus-daemon", suites: ["test/integration/discovery"] },
+  { package: "bind9", binary: "named", suites: ["test/integration/dns", "test/integration/operation", "test/e2e"] },
+  {
+    package: "bind9-dnsutils",
+    binary: "nsupdate",
+    suites: ["test/integration/dns", "test/integration/operation", "test/e2e"],
+  },
   { package: "docker.io", binary: "dockerd", suites: ["test/soak"] },
   { package: "docker-compose", binary: "docker-compose", suites: ["test/soak"] },
   { package: "faketime", binary: "faketime", suites: ["test/integration/formation"] },

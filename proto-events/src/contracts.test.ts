@@ -13,7 +13,14 @@ import { isToken, rpcSubject } from "./subjects.ts";
 const operations = allOperations();
 const events = [...allEvents()];
 /** Programs that `apps/cli` installs. */
-const PROGRAMS = ["dvctl", "debvisor-health-check", "debvisor-join", "debvisor-maintenance", "debvisor-audit-verify"];
+const PROGRAMS = [
+  "dvctl",
+  "debvisor-health-check",
+  "debvisor-join",
+  "debvisor-maintenance",
+  "debvisor-audit-verify",
+  "debvisor-dns-update",
+];
 const durables = operations.filter(({ spec }) => spec.durable);
 
 /** Names of the operations that fail a rule. */

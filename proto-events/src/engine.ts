@@ -11,7 +11,7 @@ import { Wait } from "./operation.ts";
 import { OperationId } from "./primitives.ts";
 
 /** The contract of a service's engine; one for each service besides the node agent that runs durable operations. */
-function engineContract<const S extends string>(host: S) {
+function engineContract(host: string) {
   const service = `${host}-engine`;
   const input = z.strictObject({ operation: OperationId.describe("Id of an operation of that service.") });
   return contract({
@@ -50,17 +50,26 @@ function engineContract<const S extends string>(host: S) {
   });
 }
 
+/** The contract of any such engine. */
+export type EngineContract = ReturnType<typeof engineContract>;
+
 /** The engine of discovery: operations on the registry and on membership. */
-export const discoveryEngineContract = engineContract("discovery");
+export const discoveryEngineContract: EngineContract = engineContract("discovery");
+
+/** The engine of dns: changes of records. */
+export const dnsEngineContract: EngineContract = engineContract("dns");
 
 /** Engines besides the node agent's, by the service that hosts them. */
-export const ENGINES: Readonly<Record<string, typeof discoveryEngineContract>> = { discovery: discoveryEngineContract };
+export const ENGINES: Readonly<Record<string, EngineContract>> = {
+  discovery: discoveryEngineContract,
+  dns: dnsEngineContract,
+};
 
 /** Contracts of other names whose durable operations such an engine runs, and the service that hosts it. */
 const HOSTS: Readonly<Record<string, string>> = { cluster: "discovery" };
 
 /** The contract of the engine that runs a type such as `discovery.disable-node`; undefined: the node agent's own does. */
-export function engineOf(type: string): typeof discoveryEngineContract | undefined {
+export function engineOf(type: string): EngineContract | undefined {
   const [service = ""] = type.split(".");
   return ENGINES[HOSTS[service] ?? service];
 }

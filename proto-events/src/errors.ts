@@ -344,6 +344,67 @@ export const SPECIFIC_ERROR_CODES = {
     summary: "The node did not come back in time after its restart.",
     remedy: "Look at its console; `dvctl nodes show NODE` says when it was last heard.",
   },
+  DNS_SERVER_MISSING: {
+    kind: "precondition-failed",
+    summary: "No DNS server is configured for the zone.",
+    remedy: "Name one: `dvctl dns servers add NAME --address IP --role primary --zone ZONE --key FILE`.",
+  },
+  DNS_SERVER_NOT_FOUND: {
+    kind: "not-found",
+    summary: "No DNS server of that name is configured.",
+    remedy: "List them with `dvctl dns servers list`.",
+  },
+  DNS_KEY_NOT_FOUND: {
+    kind: "not-found",
+    summary: "No TSIG key of that name is stored, or it was sealed for another cluster.",
+    remedy: "List the keys with `dvctl dns keys list`; give the key with `dvctl dns keys import FILE`.",
+  },
+  DNS_KEY_INVALID: {
+    kind: "validation-failed",
+    summary:
+      "The TSIG key cannot be used: no key file, a file that others may read, an unknown algorithm, a weak secret.",
+    remedy: "Make one with `tsig-keygen -a hmac-sha256 NAME`, and give the file mode 0600.",
+  },
+  DNS_RECORD_INVALID: {
+    kind: "validation-failed",
+    summary: "A name, address or value is none that DNS or this kind of record allows.",
+    remedy: "The message names what is wrong; nothing was changed.",
+  },
+  DNS_TSIG_BADKEY: {
+    kind: "precondition-failed",
+    summary: "The DNS server does not know the TSIG key by that name and algorithm (BADKEY).",
+    remedy: "Put the key into the server's configuration and reload it; `rndc tsig-list` shows what it knows.",
+  },
+  DNS_TSIG_BADSIG: {
+    kind: "precondition-failed",
+    summary: "The DNS server knows a TSIG key of that name with another secret (BADSIG).",
+    remedy: "Compare the key file here with the server's; import the right one with `dvctl dns keys import FILE`.",
+  },
+  DNS_TSIG_BADTIME: {
+    kind: "precondition-failed",
+    summary: "The clocks of this node and of the DNS server are too far apart for TSIG (BADTIME).",
+    remedy: "Synchronise both clocks; `details.skewSeconds` says by how much the server's is ahead.",
+  },
+  DNS_NOT_AUTHORITATIVE: {
+    kind: "precondition-failed",
+    summary: "The DNS server is no primary of the zone (NOTAUTH).",
+    remedy: "Check zone and role in `dvctl dns servers list` against the server's configuration.",
+  },
+  DNS_REFUSED: {
+    kind: "operation-failed",
+    summary: "The DNS server refused the request: its policy does not let this key do that.",
+    remedy: "Grant the key the right in `update-policy`, or for a listing in `allow-transfer`.",
+  },
+  DNS_UNREACHABLE: {
+    kind: "unavailable",
+    summary: "No DNS server of the zone answers.",
+    remedy: "Check address, port 53 (UDP and TCP) and firewall: `dvctl dns servers check NAME`.",
+  },
+  DNS_NOT_PROPAGATED: {
+    kind: "operation-failed",
+    summary: "Not every server of the zone answered alike in time, and the change was to be undone then.",
+    remedy: "`details.servers` names each with its serial; give more time with `--propagation`, or look at the server.",
+  },
   AUDIT_RECORD_NOT_FOUND: {
     kind: "not-found",
     summary: "The audit trail has no record or checkpoint at that place.",

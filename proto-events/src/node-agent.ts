@@ -145,7 +145,7 @@ export const nodeAgentContract = contract({
   service: "node-agent",
   summary: "Facts, metrics and health of the host it runs on. Its core part runs operations on hosts.",
   uses: {
-    calls: ["discovery", "discovery-engine"],
+    calls: ["discovery", "discovery-engine", "dns-engine"],
     commands: ["host"],
     streamsRead: ["DV_OPS", "DV_EVENTS"],
     streamsWrite: ["DV_OPS"],

@@ -3,7 +3,8 @@
 import { auditContract } from "./audit.ts";
 import { clusterContract } from "./cluster.ts";
 import { discoveryContract } from "./discovery.ts";
-import { discoveryEngineContract } from "./engine.ts";
+import { dnsContract } from "./dns.ts";
+import { discoveryEngineContract, dnsEngineContract } from "./engine.ts";
 import { gatewayContract } from "./gateway.ts";
 import { hostContract } from "./host.ts";
 import { type Contract, type EventSpec, type OperationSpec, wireName } from "./kit.ts";
@@ -17,6 +18,8 @@ export const CONTRACTS: readonly Contract[] = [
   clusterContract,
   discoveryContract,
   discoveryEngineContract,
+  dnsContract,
+  dnsEngineContract,
   gatewayContract,
   hostContract,
   maintenanceContract,

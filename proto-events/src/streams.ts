@@ -102,6 +102,20 @@ export const BUCKETS = {
     ttl: false,
     maxAgeMs: 0,
   },
+  dv_dns: {
+    summary: "DNS servers and sealed TSIG keys, in one entry.",
+    history: 4,
+    maxBytes: 4 * MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
+  dv_dnsorders: {
+    summary: "The last order of each step that changed a zone, kept as long as the log of operations.",
+    history: 1,
+    maxBytes: 64 * MIB,
+    ttl: false,
+    maxAgeMs: 31 * DAY_MS,
+  },
   dv_operations: {
     summary: "How far the operation log has been published as events.",
     history: 1,

@@ -3,21 +3,20 @@
 import { readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { discoveryContract } from "@debvisor/proto-events/discovery";
+import { discoveryEngineContract } from "@debvisor/proto-events/engine";
 import { trustContract } from "@debvisor/proto-events/trust";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import { systemClock } from "@debvisor/shared/clock";
 import { toDvError } from "@debvisor/shared/errors";
 import { goesByFiles } from "@debvisor/shared/nats-server/certificate";
 import { busTls, nodePaths, readMembership } from "@debvisor/shared/node-files";
+import { type OperationHost, startOperationHost } from "@debvisor/shared/operation/operation-host";
 import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DiscoveryConfig, discoveryConfig, joinPortOf } from "./config.ts";
 import { discoveryDefinitions } from "./definitions.ts";
 import { askSecrets } from "./joining/ask-secrets.ts";
 import { renewOwnIfDue } from "./joining/own-certificate.ts";
-import { serversAmong } from "./model/cluster-size.ts";
 import { servingMembers } from "./model/membership.ts";
-import type { NodeRecord } from "./model/registry.ts";
-import { type OperationHost, startOperationHost } from "./operation-host.ts";
 import {
   acceptNodeHandler,
   approveNodeHandler,
@@ -41,13 +40,12 @@ import { type Presence, startPresence, tagVerifier } from "./reconcilers/presenc
 import { refreshUntilConnected, startRefresher } from "./reconcilers/refresher.ts";
 import { startProjector } from "./reconcilers/registry-projector.ts";
 import { RegistryStore } from "./reconcilers/registry-store.ts";
-import { startReplicaAgent } from "./reconcilers/replica-agent.ts";
-import { createReplicaControl, type ReplicaControl } from "./reconcilers/replica-control.ts";
+import { createReplicaControl } from "./reconcilers/replica-control.ts";
 import { ReplicaStore } from "./reconcilers/replica-store.ts";
-import { startReplicas } from "./reconcilers/replicas.ts";
 import { SecretsFile } from "./reconcilers/secrets-file.ts";
 import { startSplitWatch } from "./reconcilers/split-watch.ts";
 import { TrustFollower } from "./reconcilers/trust-follower.ts";
+import { type Replicas, replicaAgent, replicaJob } from "./replica-parts.ts";
 
 type Context = ServiceContext<DiscoveryConfig>;
 
@@ -114,7 +112,11 @@ function startCore(
         if (!store.ready) await store.start();
         if (!members.ready) await members.start();
         if (!replicas.store.ready) await replicas.store.start();
-        host ??= startOperationHost(context, bus, discoveryDefinitions(deps));
+        host ??= startOperationHost(context, bus, {
+          service: "discovery",
+          contract: discoveryEngineContract,
+          definitions: discoveryDefinitions(deps),
+        });
         running.push(await serve(context, bus, store, presence, host));
         running.push(await serveCluster(context, bus, { registry: store, members, presence, host, replicas }));
         running.push(await serveTrust(bus, store, members, host));
@@ -144,12 +146,6 @@ function startCore(
       await Promise.all([store.stop(), members.stop(), replicas.store.stop()]);
     },
   };
-}
-
-/** What checking the replicas needs. */
-interface Replicas {
-  readonly control: ReplicaControl | undefined;
-  readonly store: ReplicaStore;
 }
 
 /** Only where the cluster's secrets are. */
@@ -240,10 +236,6 @@ function serveCluster({ clock }: Context, bus: Bus, parts: ClusterParts): Promis
   });
 }
 
-function replicaAgent({ node, clock, log }: Context, { store }: Replicas): Closable {
-  return startReplicaAgent({ store, node: node.id, files: nodePaths(node.dir).rebuild, clock, log });
-}
-
 function serveTrust(
   bus: Bus,
   registry: RegistryStore,
@@ -254,28 +246,6 @@ function serveTrust(
     getTrust: getTrustHandler({ members, registry }),
     rotateAuthority: host.handler("trust.rotate-authority"),
   });
-}
-
-/** Only where the stream administrator's credential is. */
-function replicaJob(
-  { connectAdmin, clock, log, node }: Context,
-  bus: Bus,
-  store: RegistryStore,
-  members: MembershipStore,
-  { control, store: found }: Replicas,
-): Closable[] {
-  if (!connectAdmin) return [];
-  // One that is still joining sends heartbeats by way of the others, but its server cannot hold a replica yet.
-  const belongs = ({ id }: NodeRecord) => members.member(id)?.state !== "admitted";
-  // A disabled node is no target, but its server is one of the bus all the same.
-  const lives = ({ deleted, state }: NodeRecord) => !deleted && (state === "alive" || state === "disabled");
-  const liveServers = () =>
-    store.records().filter((one) => lives(one) && belongs(one) && one.roles.includes("server")).length;
-  const joining = () =>
-    serversAmong(members.members().values()).flatMap(({ id, state }) => (state === "admitted" ? [id] : []));
-  const checks = control && { control, store: found };
-  const whole = { bus, connectAdmin, liveServers, joining, cluster: node.cluster, owner: node.id, clock, log };
-  return [startReplicas({ ...whole, checks })];
 }
 
 function serve(

@@ -3,7 +3,14 @@
  * The files of a node: who it is (`node.json`, `identity.pem`) and what the cluster gave it (`membership.json`, credentials).
  * On a real node the folder is /var/lib/debvisor, in the local cluster `<data>/nodes/<id>`. Files with secrets have mode 0600.
  */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hkdfSync,
+  type KeyObject,
+} from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NodeId, NodeName, NodeRole } from "@debvisor/proto-events/primitives";
@@ -84,6 +91,15 @@ export const ServerSecrets = z.strictObject({
 });
 export type ServerSecrets = z.output<typeof ServerSecrets>;
 
+/**
+ * The key by which a service's core parts seal secrets that they keep in a bucket: 32 bytes, base64, the same on every server of
+ * the cluster. Derived, so that no server has to ask another one, and of its own, so that the service needs no other secret.
+ */
+export function sealKeyFor(service: string, { cluster, secret }: Pick<ServerSecrets, "cluster" | "secret">): string {
+  const key = hkdfSync("sha256", Buffer.from(secret, "base64"), cluster, `debvisor seal ${service} v1`, 32);
+  return Buffer.from(key).toString("base64");
+}
+
 /** Paths inside a node's folder. */
 export function nodePaths(dir: string) {
   return {
@@ -99,6 +115,8 @@ export function nodePaths(dir: string) {
     rescue: join(dir, "rescue.json"),
     /** Servers only. */
     secrets: join(dir, "secrets", "server.json"),
+    /** Servers only: the key by which a service seals what it keeps on the bus. */
+    seal: (service: string) => join(dir, "secrets", `${service}.seal`),
     /** What an elector must not forget, and what it decided. */
     promises: join(dir, "promises.json"),
     /** What the founder enters into the membership when its services first start. */

@@ -8,13 +8,13 @@ import { TortureBench } from "../support/operation-torture-bench.ts";
 import { brokerKills, faultsOf, nodeKills } from "../support/operation-torture-faults.ts";
 import { randomKills } from "../support/operation-torture-random.ts";
 import { tableOf, wrongOf } from "../support/operation-torture-table.ts";
-import { allWorlds, hostWorlds } from "../support/operation-torture-worlds.ts";
+import { ableWorlds, hostWorlds } from "../support/operation-torture-worlds.ts";
 import { chosenSeed } from "../support/seeded.ts";
 
 const ROUNDS = 20;
 
 const cluster = sharedBusCluster({ servers: 1 });
-const worlds = allWorlds();
+const worlds = ableWorlds();
 const killed = hostWorlds({ ownProcess: true }).map((world) => ({ ...world, name: `${world.name} (process)` }));
 const results = new Map<string, readonly RunResult[]>();
 const inTurn = createTurns();

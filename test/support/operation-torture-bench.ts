@@ -70,6 +70,7 @@ export class TortureBench {
   readonly #trail = new Map<string, AuditRecord[]>();
   readonly #followers = new Map<string, Set<(entry: JournalEntry) => void>>();
   readonly #readers: Closable[] = [];
+  readonly #ends: (() => Promise<void>)[] = [];
 
   constructor(cluster: BusCluster) {
     this.cluster = cluster;
@@ -88,8 +89,14 @@ export class TortureBench {
   async stop(): Promise<void> {
     await Promise.all(this.#readers.map((reader) => reader.stop()));
     await Promise.all(this.nodes.map((node) => node.stop()));
+    await Promise.all(this.#ends.map((end) => end()));
     for (const { audit, locks } of this.#slots.flatMap((slot) => Object.values(slot)))
       await Promise.all([audit.stop(), locks.stop()]);
+  }
+
+  /** Ends something that a world has started, when the bench is stopped. */
+  atEnd(end: () => Promise<void>): void {
+    this.#ends.push(end);
   }
 
   /** A connection that nothing gets in the way of. */

@@ -256,6 +256,22 @@ export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Faul
   ];
 }
 
+/** A selection for an operation whose calls start programs. The soak makes all of them. */
+export function sparingFaultsOf({ apply, fail, rollback }: Readonly<Record<Drive, number>>): Fault[] {
+  const third = (faults: readonly Fault[], from = 0) => faults.filter((_fault, i) => i % 3 === from);
+  return [
+    ...crashes("apply", apply, ["after"]),
+    ...third(crashes("fail", fail, ["after"])),
+    ...third(doubleCrashes("apply", apply, ["after"]), 1),
+    ...third(races(apply, ["before"]), 2),
+    ...failures(),
+    ...repetitions("apply"),
+    ...repetitions("fail"),
+    ...third(lostAndDoubled("apply", apply)),
+    ...third(crashes("rollback", rollback, ["after"]), 1),
+  ];
+}
+
 /** Every fault for an operation, or the selection of them that each run of the tests makes. */
 export function faultsOf(calls: Readonly<Record<Drive, number>>, undoable: boolean, all: boolean): Fault[] {
   const moments = all ? MOMENTS : (["after"] as const);

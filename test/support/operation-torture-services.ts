@@ -12,12 +12,14 @@ import type { AuthorityMaker } from "../../services/discovery/operations/rotatio
 import { type BusControl, createBusControl } from "../../services/discovery/reconcilers/bus-control.ts";
 import { MembershipStore } from "../../services/discovery/reconcilers/membership-store.ts";
 import { RegistryStore } from "../../services/discovery/reconcilers/registry-store.ts";
+import { dnsDefinitions } from "../../services/dns/definitions.ts";
 import { nodeAgentDefinitions } from "../../services/node-agent/core.ts";
 import { MaintenanceStore } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import { type BusCluster, randomNodeId } from "./bus-cluster.ts";
+import { tortureBind, tortureStore } from "./operation-torture-dns.ts";
 import { type Ports, portBus } from "./operation-torture-ports.ts";
 
-export const TORTURE_SERVICES = ["node-agent", "discovery"] as const;
+export const TORTURE_SERVICES = ["node-agent", "discovery", "dns"] as const;
 export type TortureService = (typeof TORTURE_SERVICES)[number];
 
 /** What an engine of a service works with. */
@@ -64,6 +66,7 @@ export async function startParts(
       stop: () => store.stop(),
     };
   }
+  if (service === "dns") return await startDnsParts(bus, cluster);
   const maintenance = new MaintenancePicture(MaintenanceHeld);
   const store = new RegistryStore({ bus, clock: systemClock, log, config: discoveryConfig.parse({}) });
   const members = new MembershipStore(bus);
@@ -91,6 +94,17 @@ function portMaker(real: (() => AuthorityMaker) | undefined, ports: Ports): Auth
   if (!real) return undefined;
   const maker = real();
   return { stage: (operation) => ports.through("maker.stage", () => maker.stage(operation)) };
+}
+
+async function startDnsParts(bus: Bus, cluster: BusCluster): Promise<ServiceParts> {
+  const maintenance = new MaintenancePicture(MaintenanceHeld);
+  await maintenance.start(bus);
+  const [store, bind] = [tortureStore(bus), tortureBind(cluster)];
+  return {
+    definitions: dnsDefinitions({ store, bind, bus, zone: "torture.test" }),
+    maintenance,
+    stop: () => maintenance.stop(),
+  };
 }
 
 function portControl(real: BusControl, ports: Ports): BusControl {

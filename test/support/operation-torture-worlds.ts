@@ -10,7 +10,9 @@ import { CLUSTER, type Maintenance } from "@debvisor/proto-events/maintenance";
 import type { Folded } from "@debvisor/shared/operation/fold";
 import { newOperationId } from "@debvisor/shared/operation/submit";
 import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintenance-store.ts";
+import { isInstalled } from "../../tools/test-requirements.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
+import { changeRecordsWorld } from "./operation-torture-dns.ts";
 import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
 import { registryWorlds } from "./operation-torture-registry.ts";
 
@@ -42,6 +44,12 @@ export interface TortureWorld {
   readonly undoable: boolean;
   /** Whether a step seals those before it; then the case itself says what is wrong. */
   readonly seals?: boolean;
+  /** Whether its calls start programs and are slow; then each run of the tests makes a selection of the faults, the soak all. */
+  readonly sparing?: boolean;
+  /** Whether it holds no locks, since its compare-and-set is elsewhere. */
+  readonly lockless?: boolean;
+  /** Programs without which it cannot be set up. */
+  readonly needs?: readonly string[];
   /** Worlds of the same lane share something, so their cases come one after the other. */
   readonly lane: string;
   /** Whether its cases follow each other on the same resource. */
@@ -55,6 +63,11 @@ const NEW = Buffer.from("new content\n").toString("base64");
 
 let cases = 0;
 
+/** Every world that can be set up on this machine. */
+export function ableWorlds(): readonly TortureWorld[] {
+  return allWorlds().filter(({ needs = [] }) => needs.every(isInstalled));
+}
+
 /** Every world. */
 export function allWorlds(): readonly TortureWorld[] {
   return [
@@ -66,6 +79,7 @@ export function allWorlds(): readonly TortureWorld[] {
     maintenanceWorld("enable", CLUSTER),
     maintenanceWorld("disable", CLUSTER),
     ...registryWorlds(),
+    changeRecordsWorld(),
   ];
 }
 

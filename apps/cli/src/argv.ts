@@ -30,8 +30,9 @@ export function booleanFlags(program: Program): ReadonlyMap<string, boolean> {
 }
 
 /** The flags that are not a command's own. */
-export function globalOptions(withConfirm: boolean): readonly Option[] {
-  return [...flagsOfSchema(GlobalFlags), ...(withConfirm ? flagsOfSchema(ConfirmFlag) : [])];
+export function globalOptions(withConfirm: boolean, { takes = [] }: Pick<Program, "takes"> = {}): readonly Option[] {
+  const all = [...flagsOfSchema(GlobalFlags), ...(withConfirm ? flagsOfSchema(ConfirmFlag) : [])];
+  return all.filter(({ key }) => !takes.includes(key));
 }
 
 /** What the words name: a command with the words left for its arguments, or only a noun, or nothing. */
@@ -84,9 +85,10 @@ function unknownVerb(noun: string, [, second = "", third]: readonly string[], of
 }
 
 /** The global flags among what was scanned, by key. Unknown flags are left to `parseInput`. @throws INVALID_ARGUMENT */
-export function readGlobals(scanned: Scanned): Readonly<Record<string, unknown>> {
-  const parser = commanderFor(globalOptions(true)).allowUnknownOption().allowExcessArguments();
-  return collect(run(parser, scanned.flags), globalOptions(true));
+export function readGlobals(scanned: Scanned, program: Pick<Program, "takes"> = {}): Readonly<Record<string, unknown>> {
+  const options = globalOptions(true, program);
+  const parser = commanderFor(options).allowUnknownOption().allowExcessArguments();
+  return collect(run(parser, scanned.flags), options);
 }
 
 /** The checked input of a command. `given` keeps what was typed, `input` has the defaults as well. */
@@ -103,7 +105,7 @@ export function parseInput(
   words: readonly string[],
   scanned: Scanned,
 ): ParsedInput {
-  const options = [...globalOptions(command.effect !== "read"), ...flagsOf(command)];
+  const options = [...globalOptions(command.effect !== "read", program), ...flagsOf(command)];
   const parser = commanderFor(options).name(titleOf(program, command));
   const needsNothing = standsAlone(command, scanned);
   for (const { label } of argumentsOf(command)) parser.argument(`[${label}]`);

@@ -90,6 +90,8 @@ export interface Program {
   readonly name: string;
   readonly summary: string;
   readonly single?: boolean;
+  /** Keys of global flags whose spelling is one of its own flags here; the settings and the environment still have them. */
+  readonly takes?: readonly string[];
   readonly commands: readonly CommandSpec[];
 }
 
@@ -148,6 +150,6 @@ export function titleOf(program: Program, command: CommandSpec): string {
 
 /** `nodes` → `node`, `capabilities` → `capability`; words that are no plural stay. */
 export function singularOf(noun: string): string {
-  if (/(ss|us|is)$/.test(noun) || !noun.endsWith("s")) return noun;
+  if (/(ss|us|is|^dns)$/.test(noun) || !noun.endsWith("s")) return noun;
   return noun.endsWith("ies") ? `${noun.slice(0, -3)}y` : noun.slice(0, -1);
 }

@@ -37,16 +37,20 @@ const controls = {
   ...followFlags,
 };
 
+interface Prepared {
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly facts?: Facts;
+}
+
 /** What a command may make of a durable operation beyond what the contract says. */
 export interface Refinement {
   /** Further or other fields of the command line, by key; undefined takes one away. */
   readonly fields?: Readonly<Record<string, z.ZodType | undefined>>;
   readonly labels?: Readonly<Record<string, string>>;
   /** Makes the request's fields of what was typed, and says what the plan cannot. @throws INVALID_ARGUMENT */
-  readonly prepare?: (
-    given: Readonly<Record<string, unknown>>,
-    call: Call,
-  ) => { readonly fields: Readonly<Record<string, unknown>>; readonly facts?: Facts };
+  readonly prepare?: (given: Readonly<Record<string, unknown>>, call: Call) => Prepared | Promise<Prepared>;
+  /** Says more of an operation that succeeded; may give another exit code than 0. */
+  readonly succeeded?: (seen: Seen, call: Call) => number;
   /** Name under which it is shown, where the words are not those of the contract. */
   readonly words?: Pick<CommandSpec, "noun" | "verb" | "args">;
   readonly help?: CommandSpec["help"];
@@ -133,7 +137,7 @@ async function runOrThrow(the: Run): Promise<number> {
   if (typeof rollback === "string") return await rollbackLatest({ type, ref: rollback, title }, call);
   if (check === true && dryRun === true)
     throw usage("--check and --dry-run exclude each other: --check shows the plan too");
-  const prepared = refinement.prepare?.(given, call);
+  const prepared = await refinement.prepare?.(given, call);
   const fields = prepared?.fields ?? given;
   const facts = prepared?.facts ?? {};
   const ask = (mode: Mode, more: Readonly<Record<string, unknown>> = {}) =>
@@ -159,7 +163,7 @@ async function runOrThrow(the: Run): Promise<number> {
   const accepted = await ask("apply", bindsPlan(question, call) ? { plan: plan.digest } : {}).catch(
     async (error: unknown) => await planAnew(error, question, call, ask),
   );
-  return await finish(accepted, call);
+  return await finish(accepted, call, refinement.succeeded);
 }
 
 /* Where nobody has said yes to the plan, a world that moved within the moment between two requests is planned once more. */
@@ -190,14 +194,16 @@ function saidYes(
 }
 
 /** Follows an accepted operation and reports it; with `--detach` only says its id. */
-export async function finish(accepted: Seen, call: Call): Promise<number> {
+export async function finish(accepted: Seen, call: Call, succeeded?: Refinement["succeeded"]): Promise<number> {
   if (call.input["detach"] === true) {
     call.output.result(accepted.reply.body, () => accepted.operation.id ?? "-", accepted.reply.text);
     return EXIT.ok;
   }
   call.output.debug(`accepted as ${accepted.operation.id}`);
   const end = await followOperation(accepted, call);
-  return end === undefined ? EXIT.interrupted : reportOutcome(end, call);
+  if (end === undefined) return EXIT.interrupted;
+  const code = reportOutcome(end, call);
+  return code === EXIT.ok && succeeded ? succeeded(end, call) : code;
 }
 
 async function submit(

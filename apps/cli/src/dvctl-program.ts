@@ -16,6 +16,10 @@ import { configShow } from "./dvctl/config-show.ts";
 import { contextShow } from "./dvctl/context-show.ts";
 import { credentialsCreate } from "./dvctl/credentials-create.ts";
 import { discover } from "./dvctl/discover.ts";
+import { dnsKeysImport } from "./dvctl/dns-keys-import.ts";
+import { dnsRecordsChange, dnsRecordsDelete, dnsRecordsSet } from "./dvctl/dns-records-set.ts";
+import { dnsServersAdd } from "./dvctl/dns-servers-add.ts";
+import { dnsDnssecCheck, dnsPropagation, dnsServersCheck } from "./dvctl/dns-servers-check.ts";
 import { errors } from "./dvctl/errors.ts";
 import { eventsFollow } from "./dvctl/events-follow.ts";
 import { help } from "./dvctl/help.ts";
@@ -46,6 +50,11 @@ const REFINED = [
   nodesAccept,
   nodesFilePut,
   operationsShow,
+  dnsServersAdd,
+  dnsServersCheck,
+  dnsPropagation,
+  dnsDnssecCheck,
+  dnsRecordsChange,
   ...operationControls,
 ];
 
@@ -61,6 +70,9 @@ const HANDWRITTEN = [
   auditExport,
   auditVerify,
   operationsWait,
+  dnsKeysImport,
+  dnsRecordsSet,
+  dnsRecordsDelete,
   discover,
   advertise,
   errors,

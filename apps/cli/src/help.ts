@@ -125,7 +125,7 @@ export function programUsage(program: Program): string {
 /** Every command of a program in one line. */
 export function programHelp(program: Program): string {
   const pairs = program.commands.map((command) => [wordsOf(command).join(" "), command.summary] as const);
-  const flags = globalOptions(false).map((option) => [spelling(option), explanation(option)] as const);
+  const flags = globalOptions(false, program).map((option) => [spelling(option), explanation(option)] as const);
   return [
     `${program.name}: ${program.summary}`,
     renderSection({ title: "USAGE", lines: [programUsage(program)] }),

@@ -41,7 +41,7 @@ export function programPage(program: Program, version: string): string {
     `\\fB${roff(wordsOf(command).join(" "))}\\fR`,
     roff(command.summary),
   ]);
-  const flags = globalOptions(false).flatMap((option) => [
+  const flags = globalOptions(false, program).flatMap((option) => [
     ".TP",
     `\\fB${roff(spelling(option))}\\fR`,
     roff(option.description),

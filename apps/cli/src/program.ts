@@ -85,7 +85,7 @@ export async function runProgram(
   let logFile: LogFile | undefined;
   try {
     const scanned = scan(program, argv);
-    const globals = readGlobals(scanned);
+    const globals = readGlobals(scanned, program);
     if (globals["version"] === true) return print(`${program.name} ${version()}`);
     const resolved =
       globals["help"] === true ? resolveForHelp(program, scanned.words) : resolveCommand(program, scanned.words);

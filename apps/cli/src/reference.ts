@@ -2,6 +2,7 @@
 /** What `tools/gen.ts` writes under docs/reference: manual pages and the Markdown reference of all commands. */
 import { auditVerifyProgram } from "./audit-verify-program.ts";
 import { type CommandSpec, type Program, titleOf } from "./command.ts";
+import { dnsUpdateProgram } from "./dns-update-program.ts";
 import { errorRows } from "./dvctl/errors.ts";
 import { dvctlProgram } from "./dvctl-program.ts";
 import { healthCheckProgram } from "./health-check-program.ts";
@@ -13,7 +14,14 @@ import { version } from "./program.ts";
 
 /** Every program of this package. */
 export function programs(): readonly Program[] {
-  return [dvctlProgram(), healthCheckProgram(), maintenanceProgram(), auditVerifyProgram(), joinProgram()];
+  return [
+    dvctlProgram(),
+    healthCheckProgram(),
+    maintenanceProgram(),
+    auditVerifyProgram(),
+    joinProgram(),
+    dnsUpdateProgram(),
+  ];
 }
 
 /** Manual pages by file name, such as `dvctl-nodes-list.1`. */

@@ -24,7 +24,9 @@ export interface NodeServices {
 }
 
 /** Services in the order in which they start. The only place that names them; each is also a unit in systemd/. */
-const SERVICES = ["node-agent", "discovery", "audit", "gateway"] as const;
+const SERVICES = ["node-agent", "discovery", "audit", "dns", "gateway"] as const;
+/** Those that run on servers only. */
+const ON_SERVERS: ReadonlySet<string> = new Set(["dns", "gateway"]);
 type ServiceName = (typeof SERVICES)[number];
 
 const LOADERS: { readonly [K in ServiceName]: () => Promise<ServiceDefinition> } = {
@@ -33,13 +35,14 @@ const LOADERS: { readonly [K in ServiceName]: () => Promise<ServiceDefinition> }
   discovery: async () =>
     (await import("../../../services/discovery/service.ts")).discoveryService as unknown as ServiceDefinition,
   audit: async () => (await import("../../../services/audit/service.ts")).auditService as unknown as ServiceDefinition,
+  dns: async () => (await import("../../../services/dns/service.ts")).dnsService as unknown as ServiceDefinition,
   gateway: async () =>
     (await import("../../../services/gateway/service.ts")).gatewayService as unknown as ServiceDefinition,
 };
 
 function servicesOf(dir: string): ServiceName[] {
   const isServer = readNode(dir).roles.includes("server");
-  return SERVICES.filter((name) => name !== "gateway" || isServer);
+  return SERVICES.filter((name) => isServer || !ON_SERVERS.has(name));
 }
 
 /** All services in this process. */

@@ -14,6 +14,7 @@ import {
   nodePaths,
   readNode,
   type ServerSecrets,
+  sealKeyFor,
   writePrivateFile,
 } from "@debvisor/shared/node-files";
 import { createAuthority, createRequest, signCertificate } from "@debvisor/shared/pki/authority";
@@ -64,6 +65,7 @@ export async function issueOwn(dir: string, id: string, secrets: ServerSecrets):
   for (const { service, uses } of CONTRACTS) {
     if (uses) write(service, await issuer.forCore(service, id, contractsOf(service)));
   }
+  writePrivateFile(paths.seal("dns"), sealKeyFor("dns", secrets));
 }
 
 /** What founding needs to be told. */

@@ -3,7 +3,7 @@
  * Answers the contract `operation`: what the engine knows of operations and locks, and requests to it. Lists, waits and controls
  * need the log alone, which every engine follows; what needs the engine that knows the type is passed on to the one that has it.
  */
-import { type discoveryEngineContract, engineOf } from "@debvisor/proto-events/engine";
+import { type EngineContract, engineOf } from "@debvisor/proto-events/engine";
 import type { Input, Output } from "@debvisor/proto-events/kit";
 import { Lock, OperationSummary, type operationContract } from "@debvisor/proto-events/operation";
 import { CORE } from "@debvisor/proto-events/subjects";
@@ -66,7 +66,7 @@ function aboutOf({ requestId, actor, user, source, operation }: RequestContext):
 /** What the engine says that knows the type; undefined while none answers: then the log alone has to do. */
 async function explanation(
   bus: Pick<Bus, "request">,
-  owner: typeof discoveryEngineContract,
+  owner: EngineContract,
   operation: string,
   context: RequestContext,
 ): Promise<Output<C, "explainOperation"> | undefined> {

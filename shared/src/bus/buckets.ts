@@ -63,6 +63,8 @@ class JsonBucket<T> implements Bucket<T> {
       if (entry) found.set(key, entry);
       else found.delete(key);
     };
+    // The time may be over while the watch is still being opened, before anybody waits for this.
+    first.promise.catch(() => undefined);
     const timer = setTimeout(
       () => first.reject(new DvError("BUS_UNAVAILABLE", `${this.#name} is not read.`)),
       TIMEOUT_MS,

@@ -37,9 +37,11 @@ const BUCKETS = [
   "dv_operations",
   "dv_tokens",
   "dv_idempotency",
+  "dv_dns",
+  "dv_dnsorders",
 ];
 const STREAMS = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "DV_SEALS", ...BUCKETS.map((bucket) => `KV_${bucket}`)];
-const CORE_USERS = ["discovery", "gateway", "node-agent", "audit"].map((service) => `${service}-${own}`);
+const CORE_USERS = ["discovery", "gateway", "node-agent", "audit", "dns"].map((service) => `${service}-${own}`);
 
 /** A consumer of the reader of replicas. Who reads a stream at all may have consumers of any name there. */
 const READER = `replica-reader-${own}-a`;
@@ -74,6 +76,7 @@ const PUBLISH = [
     eventSubject(origin, "cluster.member.admitted"),
     eventSubject(origin, "trust.authority.rotated"),
     eventSubject(origin, "gateway.token.created"),
+    eventSubject(origin, "dns.record.changed"),
     eventSubject(origin, "host.node.rebooted"),
     eventSubject(origin, "maintenance.change.blocked"),
     eventSubject(origin, "maintenance.mode.enabled"),
@@ -86,6 +89,7 @@ const PUBLISH = [
   ...requests(own, "node-agent", "host", "audit", "trust"),
   ...requests(other, "node-agent", "host", "audit", "trust"),
   ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation", "trust"),
+  ...requests("core", "dns", "dns-engine"),
   ...reads(...STREAMS),
   ...writes(...BUCKETS),
   ...[
@@ -133,7 +137,7 @@ const SUBSCRIBE = [
   ]),
   ...[
     ...["discovery", "discovery-engine", "cluster", "gateway", "audit", "host", "operation", "maintenance", "trust"],
-    "node-agent",
+    ...["node-agent", "dns", "dns-engine"],
   ].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
   ...[
     SUBJECT_FILTERS.rpcOf("core"),
@@ -183,6 +187,7 @@ const IDENTITIES: readonly Identity[] = [
         "cluster.member.admitted",
         "trust.authority.rotated",
         "gateway.token.created",
+        "dns.record.changed",
         "host.node.rebooted",
         "maintenance.change.blocked",
         "maintenance.mode.enabled",
@@ -233,6 +238,7 @@ const IDENTITIES: readonly Identity[] = [
       ...requests(own, "node-agent", "host", "audit", "trust"),
       ...requests(other, "node-agent", "host", "audit", "trust"),
       ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation", "trust"),
+      ...requests("core", "dns", "dns-engine"),
       ...audit(`gateway-${own}`),
       ...["DV_OPS", "DV_AUDIT"].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       ...reads("DV_EVENTS", "KV_dv_nodes", "KV_dv_tokens", "KV_dv_idempotency"),
@@ -252,7 +258,7 @@ const IDENTITIES: readonly Identity[] = [
       operationSubject("op-x"),
       ...requests(own, "host"),
       ...requests(other, "host"),
-      ...requests("core", "discovery", "discovery-engine", "host"),
+      ...requests("core", "discovery", "discovery-engine", "dns-engine", "host"),
       ...reads("DV_EVENTS", "DV_OPS"),
       ...reads(...["nodes", "leases", "locks", "maintenance", "operations"].map((name) => `KV_dv_${name}`)),
       ...writes("dv_leases", "dv_locks", "dv_maintenance", "dv_operations"),
@@ -262,6 +268,25 @@ const IDENTITIES: readonly Identity[] = [
       ...["host", "operation", "maintenance", "node-agent"].map((service) =>
         SUBJECT_FILTERS.rpcOfService("core", service),
       ),
+      ...SERVICE_PROTOCOL,
+    ],
+  },
+  {
+    name: "the core part of dns",
+    credential: () => cluster().issuer.forCore("dns", own, contractsOf("dns")),
+    publish: [
+      ...["dns.record.changed", "maintenance.change.blocked"].map((type) => eventSubject("core", type)),
+      operationSubject("op-x"),
+      ...reads(
+        "DV_OPS",
+        ...["nodes", "leases", "locks", "maintenance", "dns", "dnsorders"].map((name) => `KV_dv_${name}`),
+      ),
+      ...writes("dv_leases", "dv_locks", "dv_dns", "dv_dnsorders"),
+      ...audit(`dns-${own}`),
+      "$JS.API.INFO",
+    ],
+    subscribe: [
+      ...["dns", "dns-engine"].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
       ...SERVICE_PROTOCOL,
     ],
   },

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Discovery's engine with what removing a member takes, on a bus whose servers are members. Without heartbeats: tests say who lives. */
+
 import { discoveryContract } from "@debvisor/proto-events/discovery";
 import type { Operation } from "@debvisor/proto-events/durable";
+import { discoveryEngineContract } from "@debvisor/proto-events/engine";
 import { Member, MembershipEntry } from "@debvisor/proto-events/membership";
 import { newUserKey } from "@debvisor/shared/bus/user-keys";
 import { systemClock } from "@debvisor/shared/clock";
+import { type OperationHost, startOperationHost } from "@debvisor/shared/operation/operation-host";
 import { discoveryDefinitions } from "../../../services/discovery/definitions.ts";
 import { CLUSTER_KEY } from "../../../services/discovery/model/membership.ts";
 import { NodeRecord } from "../../../services/discovery/model/registry.ts";
-import { type OperationHost, startOperationHost } from "../../../services/discovery/operation-host.ts";
 import { type BusControl, createBusControl } from "../../../services/discovery/reconcilers/bus-control.ts";
 import { MembershipStore } from "../../../services/discovery/reconcilers/membership-store.ts";
 import { RegistryStore } from "../../../services/discovery/reconcilers/registry-store.ts";
@@ -30,11 +32,11 @@ export async function startRemovalRig(cluster: BusCluster): Promise<RemovalRig> 
   const node = randomNodeId();
   const control = createBusControl({ seeds, node, servers: () => cluster.urls, connectAdmin });
   const definitions = discoveryDefinitions({ store, members, bus, control, maker: () => undefined });
-  const host = startOperationHost(
-    { clock: systemClock, log, node: { id: node, bootId: "b" } as never },
-    bus,
+  const host = startOperationHost({ clock: systemClock, log, node: { id: node, bootId: "b" } as never }, bus, {
+    service: "discovery",
+    contract: discoveryEngineContract,
     definitions,
-  );
+  });
   await waitFor(
     () => host.waitsFor === undefined,
     20_000,

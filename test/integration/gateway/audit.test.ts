@@ -13,7 +13,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { BODY_EXAMPLES, PARAMETER_EXAMPLES } from "../../../services/gateway/openapi-examples.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, keyed, type Rig, startPeers, startRig, until } from "./rig.ts";
-import { type Engine, refuse, startAuditor, startEngine, startMembership } from "./stand-ins.ts";
+import { type Engine, refuse, startAuditor, startEngine, startMembership, startNames } from "./stand-ins.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
 let rig: Rig;
@@ -25,6 +25,7 @@ beforeAll(async () => {
   peers = await startPeers(cluster(), ["node-1"]);
   engine = await startEngine(cluster());
   reader = await startAuditor(cluster());
+  await startNames(cluster());
   await startMembership(cluster());
   rig = await startRig(cluster());
 });

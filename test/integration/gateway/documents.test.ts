@@ -14,7 +14,7 @@ import { asyncapiDocument, withServer } from "../../../services/gateway/asyncapi
 import { openapiDocument } from "../../../services/gateway/openapi.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, metrics, type Rig, startPeers, startRig, until } from "./rig.ts";
-import { startAuditor, startEngine, startMembership } from "./stand-ins.ts";
+import { startAuditor, startEngine, startMembership, startNames } from "./stand-ins.ts";
 import { Client } from "./stream-client.ts";
 
 type Json = Record<string, unknown>;
@@ -72,6 +72,7 @@ beforeAll(async () => {
   await startPeers(cluster(), ["node-1", "node-2"]);
   await startEngine(cluster());
   await startAuditor(cluster());
+  await startNames(cluster());
   await startMembership(cluster());
   rig = await startRig(cluster());
 });

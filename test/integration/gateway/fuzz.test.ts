@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { ask, keyed, type Rig, startPeers, startRig } from "./rig.ts";
-import { startAuditor, startEngine } from "./stand-ins.ts";
+import { startAuditor, startEngine, startNames } from "./stand-ins.ts";
 
 const cluster = sharedBusCluster({ servers: 1 });
 let rig: Rig;
@@ -15,6 +15,7 @@ beforeAll(async () => {
   await startPeers(cluster(), ["node-1", "node-2"]);
   await startEngine(cluster());
   await startAuditor(cluster());
+  await startNames(cluster());
   rig = await startRig(cluster());
 });
 afterAll(() => rig?.[Symbol.asyncDispose]());

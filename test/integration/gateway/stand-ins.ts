@@ -6,6 +6,7 @@
 import { auditContract } from "@debvisor/proto-events/audit";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { discoveryContract } from "@debvisor/proto-events/discovery";
+import { dnsContract } from "@debvisor/proto-events/dns";
 import type { Mode, Operation } from "@debvisor/proto-events/durable";
 import type { ErrorCode } from "@debvisor/proto-events/errors";
 import { hostContract } from "@debvisor/proto-events/host";
@@ -97,18 +98,22 @@ export async function startEngine(cluster: BusCluster): Promise<Engine> {
     await engine.before(one);
   };
   const discovery = await cluster.connectCore("discovery");
+  const dns = await cluster.connectCore("dns");
   const served = await Promise.all([
-    ...[hostContract, maintenanceContract, ...[discoveryContract, clusterContract, trustContract].map(onlyDurable)].map(
-      (contract) =>
-        serve(
-          contract.implementedBy === "discovery" || contract.service === "discovery" ? discovery : bus,
-          contract,
-          async (name, input, context) => {
-            if (name === "getMaintenance") return { items: [] };
-            await listen(`${contract.service}.${name}`, input, context);
-            return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
-          },
-        ),
+    ...[
+      hostContract,
+      maintenanceContract,
+      ...[discoveryContract, clusterContract, trustContract, dnsContract].map(onlyDurable),
+    ].map((contract) =>
+      serve(
+        { discovery, cluster: discovery, trust: discovery, dns }[contract.service] ?? bus,
+        contract,
+        async (name, input, context) => {
+          if (name === "getMaintenance") return { items: [] };
+          await listen(`${contract.service}.${name}`, input, context);
+          return submit(operations, `${contract.service}.${wireName(name)}`, input, context);
+        },
+      ),
     ),
     serve(bus, operationContract, async (name, input, context) => {
       await listen(`operation.${name}`, input, context);
@@ -122,7 +127,7 @@ export async function startEngine(cluster: BusCluster): Promise<Engine> {
     before: () => undefined,
     stop: async () => {
       await Promise.all(served.map((one) => one.stop()));
-      await Promise.all([bus.close(), discovery.close()]);
+      await Promise.all([bus.close(), discovery.close(), dns.close()]);
     },
   };
   return engine;
@@ -191,6 +196,43 @@ export async function startMembership(cluster: BusCluster): Promise<ConnectedBus
     members: [{ ...whoConfirmed, generation: 1 }],
   };
   await serve(bus, withoutDurable(trustContract), () => trust);
+  return bus;
+}
+
+/** Starts the stand-in of dns. */
+export async function startNames(cluster: BusCluster): Promise<ConnectedBus> {
+  const bus = await cluster.connectCore("dns");
+  const server = {
+    name: "ns1",
+    address: "192.0.2.53",
+    port: 53,
+    role: "primary",
+    zones: ["debvisor.local"],
+    key: "dv-2026",
+  };
+  const known = { ...server, addedAt: NOW, addedBy: "adminkey" };
+  const about = { fingerprint: "1b4f0e9851971998", usedBy: ["ns1"], storedAt: NOW, storedBy: "adminkey" };
+  const key = { name: "dv-2026", algorithm: "hmac-sha256", ...about };
+  const [zone, name] = ["debvisor.local", "web1.debvisor.local"];
+  const record = { zone, name, type: "A", ttl: 300, data: ["192.0.2.7"] };
+  const difference = { zone, name, type: "A", before: null, after: "300 192.0.2.7" };
+  const answer = { server: "ns1", role: "primary", status: "same", serial: 12, detail: "" };
+  const change = { id: "op-k3x7w2mqabcde", state: "succeeded", actor: "adminkey", user: null, at: NOW };
+  const check = { zone, check: "key", status: "ok", code: null, serial: null, detail: "it takes dv-2026" };
+  const answers: Readonly<Record<string, unknown>> = {
+    ...{ listServers: { items: [known], nextCursor: null }, setServer: known, deleteServer: known },
+    checkServer: { server: "ns1", verdict: "ok", checks: [check] },
+    ...{ listKeys: { items: [key], nextCursor: null }, setKey: key, deleteKey: key },
+    listRecords: { items: [record], nextCursor: null },
+    checkPropagation: { zone, name, propagated: true, records: [record], servers: [answer] },
+    checkDnssec: { zone, verdict: "unsigned", servers: [{ ...answer, status: "unsigned", expiresAt: null }] },
+    listChanges: { items: [{ ...change, undoable: true, propagated: true, records: [difference] }] },
+    checkChange: {
+      ...{ change: change.id, undoable: true },
+      records: [{ ...difference, found: "300 192.0.2.7", status: "as-changed" }],
+    },
+  };
+  await serve(bus, withoutDurable(dnsContract), (asked) => answers[asked]);
   return bus;
 }
 

@@ -6,7 +6,7 @@ import { type Drive, type RunResult, runFault, torture } from "../../support/ope
 import { TortureBench } from "../../support/operation-torture-bench.ts";
 import { brokerKills, nodeKills } from "../../support/operation-torture-faults.ts";
 import { tableOf, wrongOf } from "../../support/operation-torture-table.ts";
-import { allWorlds, hostWorlds } from "../../support/operation-torture-worlds.ts";
+import { ableWorlds, hostWorlds } from "../../support/operation-torture-worlds.ts";
 
 const PATIENCE_MS = 150_000;
 /** Appends of an operation that succeeds: created, locks, running, done, end, closed. */
@@ -17,7 +17,7 @@ const results = new Map<string, readonly RunResult[]>();
 const killed = hostWorlds({ ownProcess: true }).map((world) => ({ ...world, name: `${world.name} (process)` }));
 /** One of each kind; the soak takes all of them. */
 const BUS_KILLED = ["put-file ×3", "restart-service", "reboot-nodes", "remove-file", "enable node", "disable cluster"];
-const worlds = allWorlds().filter(({ name }) => BUS_KILLED.includes(name));
+const worlds = ableWorlds().filter(({ name }) => BUS_KILLED.includes(name));
 let bench: TortureBench;
 
 beforeAll(async () => {

@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The engine of discovery's core part, on server nodes: it accepts and runs discovery's durable operations, and answers the node
+ * The engine of a service's core part, on server nodes: it accepts and runs the service's durable operations, and answers the node
  * agent about them. Comes up once the bus can be read, however long that takes; until then requests are refused as unavailable.
  */
 import type { Operation } from "@debvisor/proto-events/durable";
-import { discoveryEngineContract } from "@debvisor/proto-events/engine";
-import { openEmitter } from "@debvisor/shared/audit/emitter";
-import type { Bus, Closable, RequestContext } from "@debvisor/shared/bus/bus";
-import { causeChain, DvError } from "@debvisor/shared/errors";
-import type { Definition } from "@debvisor/shared/operation/definition";
-import { type Engine, startEngine } from "@debvisor/shared/operation/engine";
-import { maintenanceGate } from "@debvisor/shared/operation/maintenance-gate";
-import { MaintenanceHeld, MaintenancePicture } from "@debvisor/shared/operation/maintenance-picture";
-import { RegistryDirectory } from "@debvisor/shared/operation/node-directory";
-import type { ServiceContext } from "@debvisor/shared/service";
+import type { EngineContract } from "@debvisor/proto-events/engine";
+import type { OperationSummary } from "@debvisor/proto-events/operation";
+import { openEmitter } from "../audit/emitter.ts";
+import type { Bus, Closable, RequestContext } from "../bus/bus.ts";
+import { causeChain, DvError } from "../errors.ts";
+import type { ServiceContext } from "../service.ts";
+import type { Definition } from "./definition.ts";
+import { type Engine, startEngine } from "./engine.ts";
+import { maintenanceGate } from "./maintenance-gate.ts";
+import { MaintenanceHeld, MaintenancePicture } from "./maintenance-picture.ts";
+import { RegistryDirectory } from "./node-directory.ts";
 
 type Context = Pick<ServiceContext, "clock" | "log" | "node">;
+
+/** Whose engine it is: the service, its definitions, and the contract by which the node agent asks it. */
+export interface Hosted {
+  readonly service: string;
+  readonly contract: EngineContract;
+  readonly definitions: readonly Definition<never>[];
+}
 
 /** A handler of a durable operation. */
 type Handler = (input: Record<string, unknown>, context: RequestContext) => Promise<Operation>;
@@ -26,6 +34,8 @@ export interface OperationHost extends Closable {
   readonly waitsFor: string | undefined;
   /** One operation. @throws UNAVAILABLE until the engine is up, OPERATION_NOT_FOUND */
   get(id: string): Promise<Operation>;
+  /** Every operation of the log, newest first. @throws UNAVAILABLE until the log has been read */
+  list(): readonly OperationSummary[];
   /** The handler of a durable operation. It throws UNAVAILABLE until the engine is up. */
   handler(type: string): Handler;
 }
@@ -33,22 +43,18 @@ export interface OperationHost extends Closable {
 const RETRY_MS = 1_000;
 
 /** Starts the host. */
-export function startOperationHost(
-  context: Context,
-  bus: Bus,
-  definitions: readonly Definition<never>[],
-): OperationHost {
+export function startOperationHost(context: Context, bus: Bus, hosted: Hosted): OperationHost {
   const { clock, log } = context;
   const stopping = new AbortController();
   let attempt: Attempt | undefined;
   const up = (async () => {
     while (!stopping.signal.aborted) {
-      attempt = new Attempt(context, bus, definitions);
+      attempt = new Attempt(context, bus, hosted);
       try {
         return await attempt.start();
       } catch (error) {
         await attempt.stop();
-        log.warn({ cause: causeChain(error) }, "discovery: the operation engine cannot start yet");
+        log.warn({ cause: causeChain(error) }, `${hosted.service}: the operation engine cannot start yet`);
         await clock.sleep(RETRY_MS, stopping.signal);
       }
     }
@@ -63,6 +69,7 @@ export function startOperationHost(
       return attempt ? attempt.waitsFor : "the operation engine";
     },
     get: async (id) => await engine().get(id),
+    list: () => engine().list(),
     handler: (type) => async (input, request) => await engine().handler(type)(input, request),
     stop: async () => {
       stopping.abort();
@@ -76,16 +83,16 @@ export function startOperationHost(
 class Attempt {
   readonly #context: Context;
   readonly #bus: Bus;
-  readonly #definitions: readonly Definition<never>[];
+  readonly #hosted: Hosted;
   readonly #directory = new RegistryDirectory();
   readonly #maintenance = new MaintenancePicture(MaintenanceHeld);
   readonly #running: Closable[] = [];
   engine: Engine | undefined;
 
-  constructor(context: Context, bus: Bus, definitions: readonly Definition<never>[]) {
+  constructor(context: Context, bus: Bus, hosted: Hosted) {
     this.#context = context;
     this.#bus = bus;
-    this.#definitions = definitions;
+    this.#hosted = hosted;
   }
 
   get waitsFor(): string | undefined {
@@ -96,16 +103,17 @@ class Attempt {
 
   async start(): Promise<void> {
     const { clock, log, node } = this.#context;
+    const { service, contract, definitions } = this.#hosted;
     const bus = this.#bus;
     this.#running.push(this.#directory, this.#maintenance);
     await Promise.all([this.#directory.start(bus), this.#maintenance.start(bus)]);
     const audit = openEmitter({ bus, boot: node.bootId, clock, log });
     this.#running.push(audit);
     const engine = await startEngine({
-      service: "discovery",
+      service,
       nodeId: node.id,
       bus,
-      definitions: this.#definitions,
+      definitions,
       audit,
       gate: maintenanceGate({ store: this.#maintenance, bus }),
       directory: this.#directory,
@@ -115,7 +123,7 @@ class Attempt {
     this.#running.unshift(engine);
     this.engine = engine;
     this.#running.push(
-      await bus.serve(discoveryEngineContract, "core", {
+      await bus.serve(contract, "core", {
         retryOperation: ({ operation }, request) => engine.retry(operation, request),
         explainOperation: async ({ operation }) => ({ operation, ...(await engine.explain(operation)) }),
       }),

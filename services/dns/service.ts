@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/** dns: records on DNS servers as transactions (core part, on server nodes). */
+import { join } from "node:path";
+import { dnsContract } from "@debvisor/proto-events/dns";
+import { dnsEngineContract } from "@debvisor/proto-events/engine";
+import type { Bus, Closable } from "@debvisor/shared/bus/bus";
+import { DvError } from "@debvisor/shared/errors";
+import { readGiven } from "@debvisor/shared/given-file";
+import { nodePaths } from "@debvisor/shared/node-files";
+import { type OperationHost, startOperationHost } from "@debvisor/shared/operation/operation-host";
+import { defineService, type ServiceContext } from "@debvisor/shared/service";
+import { type DnsConfig, dnsConfig } from "./config.ts";
+import { dnsDefinitions } from "./definitions.ts";
+import { type Bind, createBind } from "./drivers/bind.ts";
+import { checkChangeHandler, listChangesHandler } from "./operations/changes.ts";
+import { checkDnssecHandler } from "./operations/dnssec.ts";
+import { deleteKeyHandler, listKeysHandler, setKeyHandler } from "./operations/keys.ts";
+import { checkPropagationHandler, listRecordsHandler } from "./operations/records.ts";
+import { checkServerHandler, deleteServerHandler, listServersHandler, setServerHandler } from "./operations/servers.ts";
+import { DnsStore } from "./reconcilers/dns-store.ts";
+
+type Context = ServiceContext<DnsConfig>;
+
+export const dnsService = defineService({
+  name: "dns",
+  config: dnsConfig,
+  serversOnly: true,
+  async start(context) {
+    const { coreBus: bus, config, node } = context;
+    if (!bus) return { ready: () => undefined, stop: () => Promise.resolve() };
+    const store = new DnsStore(bus, sealKey(node.dir));
+    const bind = createBind({ folder: join(node.stateDir, "keys"), answerMs: config.answerMs });
+    const definitions = dnsDefinitions({ store, bind, bus, zone: config.zone });
+    const host = startOperationHost(context, bus, { service: "dns", contract: dnsEngineContract, definitions });
+    const served = await serve(context, bus, { store, bind, host });
+    return {
+      ready: () => host.waitsFor,
+      stop: async () => {
+        await served.stop();
+        await host.stop();
+      },
+    };
+  },
+});
+
+/** @throws DATA_FOLDER_CORRUPT */
+function sealKey(dir: string): string {
+  const file = nodePaths(dir).seal("dns");
+  const key = readGiven("dns.seal", file)?.trim();
+  if (key === undefined || Buffer.from(key, "base64").length !== 32)
+    throw new DvError("DATA_FOLDER_CORRUPT", `${file} holds no key for sealing.`);
+  return key;
+}
+
+function serve(
+  { clock, config }: Context,
+  bus: Bus,
+  { store, bind, host }: { readonly store: DnsStore; readonly bind: Bind; readonly host: OperationHost },
+): Promise<Closable> {
+  const servers = { store, bind, bus, clock };
+  const records = { store, bind, zone: config.zone };
+  return bus.serve(dnsContract, "core", {
+    listServers: listServersHandler(servers),
+    setServer: setServerHandler(servers),
+    deleteServer: deleteServerHandler(servers),
+    checkServer: checkServerHandler(servers),
+    listKeys: listKeysHandler({ store }),
+    setKey: setKeyHandler({ store, clock }),
+    deleteKey: deleteKeyHandler({ store }),
+    listRecords: listRecordsHandler(records),
+    checkPropagation: checkPropagationHandler(records),
+    checkDnssec: checkDnssecHandler({ store, bind, clock }),
+    listChanges: listChangesHandler({ store, host }),
+    checkChange: checkChangeHandler({ store, bind, host }),
+    changeRecords: host.handler("dns.change-records"),
+  });
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The commands of dns as they are typed, on a local cluster and a BIND with primary and secondary. */
+import { chmodSync, copyFileSync } from "node:fs";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { isInstalled } from "../../tools/test-requirements.ts";
+import { startBind, type TestBind } from "../support/bind.ts";
+import { type LocalCluster, startLocalCluster } from "../support/local-cluster.ts";
+
+const lacking = ["named", "nsupdate"].filter((program) => !isInstalled(program));
+const START_MS = 120_000;
+const lacks = `lacking here: ${lacking.join(", ") || "nothing"}`;
+let bind: TestBind;
+let lab: LocalCluster;
+
+beforeAll(async () => {
+  if (lacking.length > 0) return;
+  [bind, lab] = await Promise.all([startBind(), startLocalCluster({ flags: ["--nodes", "1"] })]);
+}, START_MS);
+afterAll(async () => {
+  await Promise.all([bind?.[Symbol.asyncDispose](), lab?.[Symbol.asyncDispose]()]);
+});
+
+const update = (...args: readonly string[]) => lab.command("debvisor-dns-update", ...args);
+const lookUp = (name: string, type: string) => bind.dig(name, type, bind.secondary?.port);
+
+test.skipIf(lacking.length > 0)(`records as an operator changes them (${lacks})`, { timeout: START_MS }, async () => {
+  const zones = ["--zone", "debvisor.local", "--zone", "2.0.192.in-addr.arpa"];
+  const at = (port = 0) => ["--address", "127.0.0.1", "--port", String(port), ...zones];
+  const unconfigured = await update("web1", "192.0.2.1");
+  expect([unconfigured.code, unconfigured.stderr]).toEqual([6, expect.stringContaining("dvctl dns servers add NAME")]);
+
+  const open = path.join(lab.dataDir, "open.key");
+  copyFileSync(bind.key.file, open);
+  chmodSync(open, 0o644);
+  const refused = await lab.dvctl("dns", "servers", "add", "ns1", ...at(bind.primary.port), "--key", open);
+  expect([refused.code, refused.stderr]).toEqual([6, expect.stringContaining("chmod 0600")]);
+  const added = [
+    await lab.dvctl(
+      "dns",
+      "servers",
+      "add",
+      "ns1",
+      ...at(bind.primary.port),
+      "--role",
+      "primary",
+      "--key",
+      bind.key.file,
+    ),
+    await lab.dvctl("dns", "servers", "add", "ns2", ...at(bind.secondary?.port), "--role", "secondary"),
+    await lab.dvctl("dns", "servers", "check", "ns1"),
+  ];
+  expect(added.map(({ code }) => code)).toEqual([0, 0, 0]);
+  expect((await lab.dvctl("dns", "servers", "list")).stdout).toMatch(/ns2 .*secondary/);
+
+  const made = await update(
+    "web1",
+    "192.0.2.1",
+    "--ttl=300",
+    "--zone",
+    "debvisor.local",
+    "--server",
+    "ns1",
+    "--server",
+    "ns2",
+    "--key",
+    bind.key.file,
+  );
+  expect([made.code, made.stderr]).toEqual([0, expect.stringMatching(/ns2 +secondary +same/)]);
+  expect([await lookUp("web1.debvisor.local", "A"), await lookUp("1.2.0.192.in-addr.arpa", "PTR")]).toEqual([
+    ["192.0.2.1"],
+    ["web1.debvisor.local."],
+  ]);
+  expect((await lab.dvctl("dns", "propagation", "web1")).code).toBe(0);
+  expect((await lab.dvctl("dns", "records", "list", "web1")).stdout).toMatch(
+    /web1\.debvisor\.local +A +300 +192\.0\.2\.1/,
+  );
+
+  const moved = await update("web1", "192.0.2.2");
+  expect(moved.code).toBe(0);
+  const id = /op-[a-z2-7]{13}/.exec(moved.stdout + moved.stderr)?.[0] ?? "";
+  const back = await update("--rollback", id, "--confirm");
+  expect([back.code, await lookUp("web1.debvisor.local", "A")]).toEqual([0, ["192.0.2.1"]]);
+
+  await bind.nsupdate(
+    "debvisor.local",
+    "update delete web1.debvisor.local. A",
+    "update add web1.debvisor.local. 60 A 192.0.2.9",
+  );
+  const since = await lab.dvctl("dns", "changes", "check", id);
+  expect([since.code, since.stdout]).toEqual([0, expect.stringMatching(/web1.*changed-since/)]);
+  const late = await update("--rollback", "--confirm");
+  expect([late.code, late.stderr]).toEqual([5, expect.stringMatching(/300 192\.0\.2\.1.*60 192\.0\.2\.9/s)]);
+
+  expect((await update("web1", "192.0.2.9", "delete")).code).toBe(0);
+  expect(await lookUp("web1.debvisor.local", "A")).toEqual([]);
+  const text = await lab.dvctl("dns", "records", "set", "_dmarc", "v=DMARC1; p=none", "--type", "TXT");
+  expect([text.code, await lookUp("_dmarc.debvisor.local", "TXT")]).toEqual([0, ['"v=DMARC1; p=none"']]);
+
+  await bind.secondary?.stop();
+  const lagging = await update("web2", "192.0.2.3", "--propagation", "1s");
+  expect([lagging.code, lagging.stderr]).toEqual([5, expect.stringMatching(/not propagated: ns2.*unreachable/)]);
+  expect((await lab.dvctl("dns", "propagation", "web2")).code).toBe(5);
+  const listed = JSON.parse((await lab.dvctl("dns", "changes", "list", "--format", "json")).stdout) as {
+    items: object[];
+  };
+  expect(listed.items[0]).toMatchObject({ state: "succeeded", propagated: false });
+
+  const set = JSON.stringify([
+    { name: "a1", data: ["192.0.2.11"] },
+    { action: "delete", name: "web2", type: "A" },
+  ]);
+  expect((await lab.dvctl("dns", "records", "change", set, "--propagation", "1s", "--everywhere")).code).toBe(5);
+  expect(await bind.dig("a1.debvisor.local", "A")).toEqual([]);
+  expect((await lab.dvctl("dns", "servers", "remove", "ns2", "--confirm")).code).toBe(0);
+  expect((await lab.dvctl("dns", "records", "change", set)).code).toBe(0);
+  expect(await bind.dig("a1.debvisor.local", "A")).toEqual(["192.0.2.11"]);
+  expect((await lab.dvctl("dns", "dnssec", "check", "debvisor.local")).code).toBe(6);
+  expect((await lab.dvctl("dns", "keys", "remove", "dv-key", "--confirm")).code).toBe(5);
+  expect((await lab.dvctl("dns", "keys", "import", bind.key.file)).stdout).toMatch(/fingerprint +[0-9a-f]{16}/i);
+
+  // The secret went through a command, a gateway, the bus and two programs: nobody has kept it.
+  const trail = await lab.dvctl("audit", "export");
+  const events = await lab.dvctl("events", "follow", "--since", "1h", "--timeout", "3s", "--format", "json");
+  expect(trail.stdout).toContain("dns.set-key");
+  for (const text of [trail.stdout, events.stdout, JSON.stringify(added)]) expect(text).not.toContain(bind.key.secret);
+});
+
+test.skipIf(lacking.length > 0)(`what cannot be is refused before anything is sent (${lacks})`, async () => {
+  const codes = [
+    await update("web_1", "192.0.2.1"),
+    await update("bücher", "192.0.2.1"),
+    await update("web1", "192.0.2.256"),
+    await update("web1", "192.0.2.1", "--ttl", "29"),
+    await update("web1", "192.0.2.1", "--key", "/nonexistent.key"),
+    await update("web1"),
+  ].map(({ code }) => code);
+
+  expect(codes).toEqual([6, 6, 6, 2, 6, 2]);
+});

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+/** dns as the service runner starts it on a server, on a real bus; requests go over the bus as the gateway's do. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync } from "node:fs";
+import path from "node:path";
+import { dnsContract } from "@debvisor/proto-events/dns";
+import { FINAL_STATES, type Operation } from "@debvisor/proto-events/durable";
+import type { Output, Request } from "@debvisor/proto-events/kit";
+import { contractsOf } from "@debvisor/proto-events/registry";
+import { CORE } from "@debvisor/proto-events/subjects";
+import type { ConnectedBus } from "@debvisor/shared/bus/connect";
+import { type Clock, systemClock } from "@debvisor/shared/clock";
+import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
+import { requestControl } from "@debvisor/shared/operation/control";
+import { openLockTable } from "@debvisor/shared/operation/lock-table";
+import { foldEntries } from "@debvisor/shared/operation/operation-log";
+import { operationView } from "@debvisor/shared/operation/view";
+import type { ServiceContext } from "@debvisor/shared/service";
+import { startTracing } from "@debvisor/shared/telemetry";
+import { type DnsConfig, dnsConfig } from "../../../services/dns/config.ts";
+import { dnsService } from "../../../services/dns/service.ts";
+import { isInstalled } from "../../../tools/test-requirements.ts";
+import { type TestBind, type TestKey, ZONES } from "../../support/bind.ts";
+import { type BusCluster, randomNodeId } from "../../support/bus-cluster.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+type C = typeof dnsContract;
+const END_MS = 30_000;
+
+/** Programs that the tests need and this machine has not. */
+export const lacking = ["named", "dig", "nsupdate"].filter((program) => !isInstalled(program));
+
+/** The service with what tests ask of it. */
+export interface DnsRig extends AsyncDisposable {
+  readonly bus: ConnectedBus;
+  /** The service's own folder. */
+  readonly dir: string;
+  /** By which it seals secrets. */
+  readonly sealKey: string;
+  ask<K extends keyof C["operations"] & string>(operation: K, input: Request<C, K>): Promise<Output<C, K>>;
+  /** Stores a key and names the servers of a BIND: ns1, and ns2 where there is a secondary. */
+  configure(bind: TestBind, key?: TestKey): Promise<void>;
+  /** Submits a change set and waits for its end. */
+  change(input: Request<C, "changeRecords">): Promise<Operation>;
+  /** Rolls a change back and waits for the end. */
+  rollback(id: string): Promise<Operation>;
+}
+
+/** Starts the service; resolves when it is ready. */
+export async function startDns(
+  cluster: BusCluster,
+  config: Partial<DnsConfig> = {},
+  clock: Clock = systemClock,
+): Promise<DnsRig> {
+  const id = randomNodeId();
+  const credential = await cluster.issuer.forCore("dns", id, contractsOf("dns"));
+  const coreBus = await cluster.connect({ credential, origin: "core", node: { id, name: "server" } });
+  const gateway = await cluster.connectCore("gateway");
+  const dir = mkdtempSync(path.join(cluster.dir, "dns-"));
+  mkdirSync(path.dirname(nodePaths(dir).seal("dns")), { recursive: true });
+  writePrivateFile(nodePaths(dir).seal("dns"), sealKeyOf(cluster));
+  const running = await dnsService.start(await contextOf(cluster, { id, dir, coreBus, clock, config }));
+  await waitFor(
+    () => running.ready() === undefined,
+    20_000,
+    () => `dns waits for ${running.ready()}`,
+  );
+  const ask: DnsRig["ask"] = (operation, input) =>
+    gateway.request(CORE, dnsContract, operation, input, { actor: "tester", user: "ines" });
+  /** The operation as its log has it, once `isOver` says so. */
+  const until = async (operation: string, isOver: (state: string) => boolean): Promise<Operation> => {
+    let found: Operation | undefined;
+    await waitFor(
+      async () => {
+        const folded = foldEntries(await coreBus.journal("DV_OPS").read(operation));
+        found = folded && operationView(folded);
+        return found !== undefined && isOver(found.state);
+      },
+      END_MS,
+      () => `${operation} is ${found?.state}`,
+    );
+    return found as Operation;
+  };
+  return {
+    bus: coreBus,
+    dir,
+    sealKey: sealKeyOf(cluster),
+    ask,
+    configure: async (bind, key = bind.key) => {
+      await ask("setKey", { key: key.name, secret: key.secret });
+      const zone = ZONES;
+      const { port } = bind.primary;
+      await ask("setServer", { server: "ns1", address: "127.0.0.1", port, zone, key: key.name });
+      if (bind.secondary)
+        await ask("setServer", {
+          ...{ server: "ns2", address: "127.0.0.1", port: bind.secondary.port, role: "secondary", zone },
+        } as const);
+    },
+    change: async (input) => {
+      const { id: operation } = await ask("changeRecords", input);
+      return await until(operation ?? "", (state) => FINAL_STATES.has(state as never) || state === "stuck");
+    },
+    rollback: async (operation) => {
+      const journal = coreBus.journal("DV_OPS");
+      const locks = await openLockTable({ bus: coreBus, clock, log: cluster.log, isLive: async () => true });
+      await requestControl({ journal, clock, locks }, operation, "rollback", {
+        ...{ by: "tester", user: null, reason: null },
+      });
+      await locks.stop();
+      return await until(operation, (state) => state === "rolled-back" || state === "stuck");
+    },
+    [Symbol.asyncDispose]: async () => {
+      await running.stop();
+    },
+  };
+}
+
+const seals = new WeakMap<BusCluster, string>();
+
+/** The same on every server of a cluster. */
+function sealKeyOf(cluster: BusCluster): string {
+  const key = seals.get(cluster) ?? randomBytes(32).toString("base64");
+  seals.set(cluster, key);
+  return key;
+}
+
+interface Parts {
+  readonly id: string;
+  readonly dir: string;
+  readonly coreBus: ConnectedBus;
+  readonly clock: Clock;
+  readonly config: Partial<DnsConfig>;
+}
+
+async function contextOf(cluster: BusCluster, parts: Parts): Promise<ServiceContext<DnsConfig>> {
+  const { id, dir, coreBus, clock, config } = parts;
+  return {
+    config: dnsConfig.parse(config),
+    log: cluster.log.child({ dns: id }),
+    clock,
+    tracing: await startTracing({ service: "dns", instance: id, version: "0.1.0", env: {} }),
+    node: {
+      ...{ id, name: `s-${id}`, roles: ["server"], cluster: "test", version: "0.1.0", bootId: id, root: "/" },
+      ...{ dir, stateDir: dir, addresses: ["127.0.0.1"], advertiseKey: new Uint8Array(32) },
+      trust: { operator: "", accounts: [] },
+    },
+    nodeBus: coreBus,
+    coreBus,
+  };
+}
