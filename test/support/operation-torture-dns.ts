@@ -38,7 +38,6 @@ export function changeRecordsWorld(): TortureWorld {
     type: "dns.change-records",
     undoable: true,
     sparing: true,
-    lockless: true,
     needs: ["named", "dig", "nsupdate"],
     lane: "change-records",
     shares: false,

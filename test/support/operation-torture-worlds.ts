@@ -46,8 +46,6 @@ export interface TortureWorld {
   readonly seals?: boolean;
   /** Whether its calls start programs and are slow; then each run of the tests makes a selection of the faults, the soak all. */
   readonly sparing?: boolean;
-  /** Whether it holds no locks, since its compare-and-set is elsewhere. */
-  readonly lockless?: boolean;
   /** Programs without which it cannot be set up. */
   readonly needs?: readonly string[];
   /** Worlds of the same lane share something, so their cases come one after the other. */

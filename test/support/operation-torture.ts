@@ -237,7 +237,7 @@ class Run {
       const held = this.#bench.locks.list().some(({ operation }) => operation === this.id);
       this.scene.healed = true;
       await this.#bench.ask(this.id, "continue");
-      if (!held && !this.#world.lockless) return "it was stuck without its locks";
+      if (!held) return "it was stuck without its locks";
     }
     return await new Promise<never>(() => undefined);
   }

@@ -69,8 +69,7 @@ async function plan(deps: ChangeDeps, input: ChangeInput, reader: Reader): Promi
       ...{ target: null, what: `${type} ${name}`, before: shownSet(before), after: shownSet(after), diff: null },
     })),
     checks: homeless.map(homelessCheck),
-    // Prerequisites in the update itself are the lock: whoever comes second is told, on every server and by any writer.
-    resources: [],
+    resources: resourcesOf(changes),
     undo: "The former values and times to live come back, and what is new goes: debvisor-dns-update --rollback.",
     basis: { changes, servers },
   };
@@ -132,6 +131,20 @@ async function readAll(
 
 function keyOf({ zone, name, type }: Pick<Goal, "zone" | "name" | "type">): string {
   return `${zone} ${name} ${type}`;
+}
+
+/** More names of one zone than these take the lock of the zone. */
+const NAMES_LOCKED = 8;
+
+/**
+ * Locks keep changes of ours apart and have them wait for their turn. What binds every writer are the prerequisites in the update, so it
+ * does no harm that a lock of a zone and those of its names do not know of each other.
+ */
+function resourcesOf(changes: readonly SetChange[]): string[] {
+  return [...Map.groupBy(changes, ({ zone }) => zone)].flatMap(([zone, own]) => {
+    const names = [...new Set(own.map(({ name }) => `dns/${zone}/${name}`))];
+    return names.length > NAMES_LOCKED ? [`dns/${zone}`] : names;
+  });
 }
 
 function stepsOf(
