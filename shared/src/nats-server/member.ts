@@ -133,12 +133,19 @@ export class BusMember {
    * stores could elect a leader between them.
    * @throws NATS_SERVER_FAILED
    */
-  async join(patienceMs = 30_000): Promise<void> {
+  join(patienceMs = 30_000): Promise<void> {
+    const joined = this.#join(patienceMs);
+    this.#starting = joined.catch(() => undefined);
+    return joined;
+  }
+
+  async #join(patienceMs: number): Promise<void> {
     await this.#launchAmongOthers();
     const deadline = systemClock.monotonic() + patienceMs;
     await waitForHealth(this.#running(), patienceMs);
     // A server can be healthy before the meta group counts it.
     while (
+      !this.#stopping &&
       !hasFormed(this.#options.dir) &&
       ((await metaGroup(this.#settings))?.size ?? 0) < this.#settings.routes.length
     ) {
@@ -191,16 +198,19 @@ export class BusMember {
     await this.#starting;
   }
 
-  /** Stops the server for work on its files, which must not throw; resolves when it is healthy again. @throws NATS_SERVER_FAILED */
+  /**
+   * Stops the server for work on its files, which must not throw; resolves when it is healthy again. A start under way ends before.
+   * @throws NATS_SERVER_FAILED
+   */
   whileStopped<T>(work: () => Promise<T>): Promise<T> {
-    const server = this.#running();
-    this.#server = undefined; // Whoever sees it end must not start it again.
-    const done = (async () => {
+    const done = this.#starting.then(async () => {
+      const server = this.#running();
+      this.#server = undefined; // Whoever sees it end must not start it again.
       const result = await server.stop().then(work);
       await this.#launchAmongOthers();
       if (!this.#stopping) await waitForHealth(this.#running(), RESTART_LIMIT_MS);
       return result;
-    })();
+    });
     this.#starting = done.then(
       () => undefined,
       () => undefined,

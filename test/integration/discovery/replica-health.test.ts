@@ -3,6 +3,7 @@
  * Replicas that a bad disk harmed, on three real servers: found, thrown away and filled by their peers, while somebody writes. What
  * the servers' own counters show is found by looking, a flipped bit by reading (RULES.md F8).
  */
+import { assetNames } from "@debvisor/shared/bus/admin";
 import { timestamp } from "@debvisor/shared/clock";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
@@ -13,8 +14,6 @@ import { flipped, harm, ReplicaBench, truncated } from "../../support/replica-be
 const STREAM = "DV_EVENTS";
 const LIMIT = { timeout: 90_000 };
 const PATIENCE = { timeout: 45_000, interval: 200 };
-/** All streams and buckets. */
-const ASSETS = 13;
 
 const cluster = sharedBusCluster({ servers: 3 });
 let bench: ReplicaBench;
@@ -49,7 +48,7 @@ async function readEverything(): Promise<void> {
   const askedAt = new Date();
   await bench.store.put({ kind: "asked", at: timestamp(), actor: "test" });
   const read = () => [...bench.store.records.readings.values()].filter(({ at }) => new Date(at) > askedAt);
-  await expect.poll(() => read().length, PATIENCE).toBe(ASSETS);
+  await expect.poll(() => read().length, PATIENCE).toBe(assetNames().length);
 }
 
 test(
@@ -117,12 +116,11 @@ test("afterwards every replica has every acknowledged message, and no other alar
   await expect.poll(() => Date.parse(reading()?.at ?? "") > askedAt, PATIENCE).toBe(true);
 
   const stored = await collectIds(await cluster().connectCore("gateway"), 1);
-  // Besides the writer's, the events of the two failures and rebuilds.
-  await expect.poll(() => stored.ids.length, { timeout: 20_000 }).toBe(published.length + 4);
+  await expect.poll(() => published.filter((id) => !stored.ids.includes(id)).length, { timeout: 20_000 }).toBe(0);
   await stored.stop();
 
-  expect(published.filter((id) => !stored.ids.includes(id))).toEqual([]);
-  expect(reading()).toMatchObject({ messages: published.length + 4, damaged: [], unclear: 0 });
-  expect(bench.events).toHaveLength(4);
+  expect(reading()?.messages).toBeGreaterThanOrEqual(published.length);
+  expect(reading()).toMatchObject({ damaged: [], unclear: 0 });
+  expect(bench.events.map(({ type }) => type)).toEqual(Array(2).fill(["replica.failed", "replica.rebuilt"]).flat());
   await expect.poll(() => bench.store.records.bad, PATIENCE).toEqual([]);
 });
