@@ -66,6 +66,12 @@ describe("the units", () => {
     }
   });
 
+  it("have names of their own, so that all can be enabled", () => {
+    const names = units.flatMap((unit) => [unit, ...settings(unit, "Alias")]);
+    expect(names.toSorted()).toEqual([...new Set(names)].toSorted());
+    expect(settings("debvisor-rpcd.service", "Alias")).toEqual(["debvisor-gateway.service"]);
+  });
+
   it("name programs and documents that exist", () => {
     const named = units.flatMap((unit) =>
       [...text(unit).matchAll(/\/opt\/debvisor\/([^\s]+)/g)].map(([, file = ""]) => file),
