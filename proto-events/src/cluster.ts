@@ -33,7 +33,12 @@ export const CertificateView = z.object({
 });
 export type CertificateView = z.output<typeof CertificateView>;
 
-/** What is thought of a replica; the meanings are in the runbook. */
+/**
+ * `holes`: lacks messages of a stream from which none is ever taken. `short`: lacks messages that the others have. `damaged`: has
+ * messages that cannot be read or differ. `stalled`: behind, and no longer catching up. `differs`: nobody can say which one is right.
+ * `absent`: its server does not know of it. `silent`: its server does not answer. `unhealthy`: its server says so, or has been silent
+ * for a minute.
+ */
 export const ReplicaVerdict = z.enum([
   "good",
   "behind",

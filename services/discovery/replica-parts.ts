@@ -44,6 +44,7 @@ export function replicaJob(
   const joining = () =>
     serversAmong(members.members().values()).flatMap(({ id, state }) => (state === "admitted" ? [id] : []));
   const checks = control && { control, store: found };
-  const whole = { bus, connectAdmin, liveServers, joining, cluster: node.cluster, owner: node.id, clock, log };
-  return [startReplicas({ ...whole, checks })];
+  const onJoining = (callback: () => void) => members.onChange(callback);
+  const whole = { bus, connectAdmin, liveServers, joining, onJoining, cluster: node.cluster, owner: node.id };
+  return [startReplicas({ ...whole, clock, log, checks })];
 }

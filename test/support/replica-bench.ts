@@ -67,6 +67,7 @@ export class ReplicaBench {
       connectAdmin,
       liveServers: () => 3,
       joining: () => [],
+      onJoining: () => ({ stop: async () => undefined }),
       cluster: "test",
       owner: "test",
       clock,

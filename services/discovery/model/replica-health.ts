@@ -4,6 +4,7 @@
  * so a replica is compared with what others had *before*: what one had then, another that is sound has now, or knows to be gone.
  * A look is no instant, and writes go on; one look alone proves nothing (RULES.md 18).
  */
+import type { ReplicaVerdict } from "@debvisor/proto-events/cluster";
 
 /** A replica as its server describes it. */
 export interface ReplicaState {
@@ -29,26 +30,6 @@ export interface LookState {
   readonly answered: ReadonlyMap<string, string | undefined>;
   readonly replicas: readonly ReplicaState[];
 }
-
-/**
- * `holes`: lacks messages of a stream from which none is ever taken. `short`: lacks messages that the others have. `damaged`: has
- * messages that cannot be read or differ. `stalled`: behind, and no longer catching up. `differs`: nobody can say which one is right.
- * `absent`: its server does not know of it. `silent`: its server does not answer. `unhealthy`: its server says so, or has been silent
- * for a minute.
- */
-export const REPLICA_VERDICTS = [
-  "good",
-  "behind",
-  "holes",
-  "short",
-  "damaged",
-  "stalled",
-  "differs",
-  "absent",
-  "silent",
-  "unhealthy",
-] as const;
-export type ReplicaVerdict = (typeof REPLICA_VERDICTS)[number];
 
 /** A replica and what is thought of it. */
 export interface JudgedReplica {

@@ -3,7 +3,8 @@
  * Whether a bad replica may be rebuilt, pure. A rebuild stops one server for seconds and throws away what it has of a stream; it
  * must cost neither a majority nor the last good copy (RULES.md 18, 19).
  */
-import type { JudgedReplica, LookState, ReplicaVerdict } from "./replica-health.ts";
+import type { ReplicaVerdict } from "@debvisor/proto-events/cluster";
+import type { JudgedReplica, LookState } from "./replica-health.ts";
 
 /** A server and the streams of which its replicas are to be thrown away. */
 export interface RebuildPlan {

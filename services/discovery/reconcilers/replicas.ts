@@ -33,6 +33,8 @@ export interface ReplicaDeps {
   readonly liveServers: () => number;
   /** Ids of servers that have been let in and have not come up yet. */
   readonly joining: () => readonly string[];
+  /** Calls back after every change of what `joining` goes by. */
+  readonly onJoining: (callback: () => void) => Closable;
   readonly cluster: string;
   readonly owner: string;
   readonly clock: Clock;
@@ -85,9 +87,18 @@ async function run(deps: ReplicaDeps, signal: AbortSignal): Promise<void> {
     } catch (error) {
       deps.log.warn({ error: causeChain(error) }, "the replicas of the streams could not be raised yet");
     }
-    const until = deps.clock.monotonic() + (settled ? SETTLED_LOOK_MS : LOOK_MS);
-    while (!signal.aborted && deps.clock.monotonic() < until && !joiners.any()) await deps.clock.sleep(STIR_MS, signal);
+    await rest(deps, joiners, settled ? SETTLED_LOOK_MS : LOOK_MS, signal);
   }
+}
+
+/** Waits, and no longer than until a server joins. */
+async function rest(deps: ReplicaDeps, joiners: Joiners, ms: number, signal: AbortSignal): Promise<void> {
+  const joined = new AbortController();
+  const wake = () => joiners.any() && joined.abort();
+  const watch = deps.onJoining(wake);
+  wake();
+  await deps.clock.sleep(ms, AbortSignal.any([signal, joined.signal]));
+  await watch.stop();
 }
 
 /** Servers that are joining, as long as there is hope for them. */
