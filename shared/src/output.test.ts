@@ -109,6 +109,23 @@ describe("tables", () => {
     expect(renderRecord({ a: [1, 2], b: { c: null } }, style).split("\n")).toEqual(["a    1,2", "b.c  -"]);
   });
 
+  it("draw lists of objects within one as tables below it, and line by line where that is too wide", () => {
+    const members = [
+      { node: "n1", seen: { generation: 2 } },
+      { node: "n2", role: "worker", seen: { generation: 10 } },
+    ];
+    expect(renderRecord({ members, generation: 2 }, style).split("\n")).toEqual([
+      "generation  2",
+      "",
+      "members",
+      "NODE  SEEN.GENERATION  ROLE",
+      "n1    2                -",
+      "n2    10               worker",
+    ]);
+    const wide = { a: [{ text: "x".repeat(200), b: [{ c: 1 }] }] };
+    expect(renderRecord(wide, style).split("\n")).toEqual([`a.0.text   ${"x".repeat(200)}`, "a.0.b.0.c  1"]);
+  });
+
   it.each([
     [1536, "bytes", "x", "1.5 KiB"],
     [12.34, "percent", "x", "12.3 %"],

@@ -31,6 +31,8 @@ const TONES: Readonly<Record<string, "green" | "yellow" | "red" | "dim">> = {
 
 /** Length of a list, in characters, from which a record shows it one below the other. */
 const LONG_LIST = 80;
+/** Width, in characters, above which a list of objects is shown line by line. */
+const WIDEST_TABLE = 150;
 
 /** How a table is drawn. */
 export interface TableStyle {
@@ -82,12 +84,47 @@ export function renderTable(columns: readonly Column[], rows: readonly unknown[]
   return draw([columns.map(({ heading }) => bold(heading, style.color)), ...cells]);
 }
 
-/** Draws one object as lines of key and value; inner objects with dotted keys. */
+/**
+ * Draws one object as lines of key and value, inner objects with dotted keys. Lists of objects follow as tables, unless these
+ * would be too wide to read.
+ */
 export function renderRecord(value: unknown, style: TableStyle): string {
-  const lines = flatten(value, "").flatMap(([key, inner]) =>
-    cellsOf(key, inner, style).map((cell, line) => [bold(line === 0 ? key : "", style.color), tone(cell, style.color)]),
+  const lines: (readonly string[])[] = [];
+  const parts: string[] = [];
+  for (const [key, inner] of flatten(value, "")) {
+    const table = isListOfObjects(inner) ? tableOf(inner, style) : undefined;
+    if (table !== undefined) parts.push(`${bold(key, style.color)}\n${table}`);
+    else for (const [path, item] of flattenItems(inner, key)) lines.push(...linesOf(path, item, style));
+  }
+  if (lines.length > 0) parts.unshift(draw(lines));
+  return parts.length === 0 ? "-" : parts.join("\n\n");
+}
+
+function linesOf(key: string, value: unknown, style: TableStyle): readonly (readonly string[])[] {
+  return cellsOf(key, value, style).map((cell, line) => [
+    bold(line === 0 ? key : "", style.color),
+    tone(cell, style.color),
+  ]);
+}
+
+/** A column for each key in order of appearance; undefined when the table would be too wide, or items hold tables themselves. */
+function tableOf(items: readonly object[], style: TableStyle): string | undefined {
+  const rows = items.map((item) => new Map(flatten(item, "")));
+  if (rows.some((row) => [...row.values()].some(isListOfObjects))) return undefined;
+  const keys = [...new Set(rows.flatMap((row) => [...row.keys()]))];
+  const cells = rows.map((row) => keys.map((key) => formatCell(row.get(key), { value: key }, style.nowMs)));
+  const widths = keys.map((key, at) => Math.max(key.length, ...cells.map((row) => row[at]?.length ?? 0)) + 2);
+  if (widths.reduce((sum, width) => sum + width, 0) > WIDEST_TABLE) return undefined;
+  return renderTable(
+    keys.map((key, at) => ({ heading: headingOf(key), value: String(at) })),
+    cells,
+    style,
   );
-  return lines.length === 0 ? "-" : draw(lines);
+}
+
+/* `confirmedGeneration` is CONFIRMED GENERATION. */
+function headingOf(key: string): string {
+  return key.replaceAll(/([a-z0-9])([A-Z])/g, "$1 $2").toUpperCase();
 }
 
 /* A list that would run over the edge of the screen stands one below the other. */
@@ -97,10 +134,23 @@ function cellsOf(key: string, value: unknown, { nowMs }: TableStyle): readonly s
 }
 
 function flatten(value: unknown, prefix: string): readonly (readonly [string, unknown])[] {
-  const isList = Array.isArray(value);
-  const isPlainList = isList && value.every((item) => typeof item !== "object" || item === null);
-  if (typeof value !== "object" || value === null || isPlainList) return [[prefix || "value", value]];
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [[prefix || "value", value]];
   return Object.entries(value).flatMap(([key, inner]) => flatten(inner, prefix === "" ? key : `${prefix}.${key}`));
+}
+
+/* As `flatten`, with the items of lists under their numbers. */
+function flattenItems(value: unknown, prefix: string): readonly (readonly [string, unknown])[] {
+  return flatten(value, prefix).flatMap(([key, inner]) =>
+    isListOfObjects(inner) ? inner.flatMap((item, at) => flattenItems(item, `${key}.${at}`)) : [[key, inner] as const],
+  );
+}
+
+function isListOfObjects(value: unknown): value is readonly object[] {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((item) => typeof item === "object" && item !== null && !Array.isArray(item))
+  );
 }
 
 const NO_BORDER = "";
