@@ -127,7 +127,7 @@ async function clients({ quick, report }: MeasureContext, named: TestBind, servi
 }
 
 async function propagation({ quick, report }: MeasureContext, service: BenchDns): Promise<void> {
-  const rounds = quick ? 5 : 20;
+  const rounds = quick ? 2 : 20;
   const alone: number[] = [];
   const both: number[] = [];
   for (let i = 0; i < rounds; i++) alone.push(await timed(() => ourChange(service)));
