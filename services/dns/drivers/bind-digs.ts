@@ -12,7 +12,7 @@ import { type TsigSecret, withKeyFile } from "./bind-key-file.ts";
 /** How many stay without a question. */
 const MOST_RESTING = 4;
 /** When that many are busy, how long the next question waits for one of them before it starts another, in milliseconds. */
-const WAIT_MS = 50;
+const WAIT_MS = 200;
 
 export interface DigsOptions {
   /** For key files. */
@@ -60,7 +60,10 @@ export class Digs {
     const asking = { ...options, meaning, input: questions.map((question) => `${question}\n`).join("") };
     const of = key ? `${key.name} ${key.algorithm} ${key.secret}` : "";
     const free = this.#take(of) ?? (await this.#next(of));
-    if (free) return await this.#ask(free, of, asking);
+    const answer = free && (await this.#ask(free, of, asking));
+    // It may have ended while it rested; to ask again does no harm.
+    if (answer && answer.exitCode === undefined && answer.killedBy === undefined) return answer;
+    answers = 0;
     return await withKeyFile(this.#options.folder, key, async (given) => {
       const args = ["-r", ...given, ...this.#options.args, "+noall", "+comments", "+question", "+answer", "+stats"];
       const dig = await startStanding("dig", [...args, "-f", "-"], key ? [key.secret] : []);

@@ -10,7 +10,14 @@ import { type ExecResult, exec, execError } from "@debvisor/shared/exec";
 import { invalid } from "../model/names.ts";
 import { Digs } from "./bind-digs.ts";
 import { type TsigSecret, withFile, withKeyFile } from "./bind-key-file.ts";
-import { type Reply, readReplies, type TsigFault, updateFailure, validationFault } from "./bind-output.ts";
+import {
+  type AnswerRecord,
+  type Reply,
+  readReplies,
+  type TsigFault,
+  updateFailure,
+  validationFault,
+} from "./bind-output.ts";
 
 export type { TsigSecret };
 
@@ -63,7 +70,7 @@ export interface Bind {
   /** Asks one server; one reply for each question, in order. @throws DNS_RECORD_INVALID, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED */
   query(server: Endpoint, questions: readonly Question[], options?: QueryOptions): Promise<readonly Reply[]>;
   /** Every record of a zone by a transfer. @throws DNS_REFUSED, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED, DNS_TSIG_* */
-  transfer(server: Endpoint, zone: string, options?: CallOptions): Promise<Reply>;
+  transfer(server: Endpoint, zone: string, options?: CallOptions): Promise<readonly AnswerRecord[]>;
   /**
    * Sends an update in one message, signed. `lines` are prerequisites and updates as nsupdate reads them. False when a prerequisite
    * does not hold: nothing was changed then. @throws DNS_TSIG_*, DNS_NOT_AUTHORITATIVE, DNS_REFUSED, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED
@@ -127,12 +134,14 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
     transfer: async (server, zone, options = {}) => {
       const args = ["+noall", "+comments", "+answer", ...patience, "-q", `${zone}.`, "-t", "AXFR"];
       const text = await dig(server, args, { ...options, timeoutMs: 15_000 });
-      const [reply] = readReplies(`;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 0\n${text}`);
-      if (!reply || reply.records.length === 0 || /Transfer failed/.test(text))
+      // dig prints a head for some of the messages of a transfer, for others none.
+      const replies = readReplies(`;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 0\n${text}`);
+      const records = replies.flatMap((reply) => reply.records);
+      if (records.length === 0 || /^; Transfer failed/m.test(text))
         throw new DvError("DNS_REFUSED", `${server.name} does not hand over the zone ${zone}.`, {
           details: { server: server.name, zone },
         });
-      return reply;
+      return records;
     },
     update: (server, zone, lines, options) => update({ folder, seconds, server, zone, lines }, options),
     probe: async (server, zone, { nowMs, ...options } = {}) => {
