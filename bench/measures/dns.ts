@@ -101,7 +101,7 @@ async function changeSet({ quick, report }: MeasureContext, named: TestBind, ser
 }
 
 async function clients({ quick, report }: MeasureContext, named: TestBind, service: BenchDns): Promise<void> {
-  const each = quick ? 2 : 10;
+  const each = quick ? 1 : 10;
   const perSecond = async (action: () => Promise<void>) => {
     const ms = await timed(() =>
       Promise.all(

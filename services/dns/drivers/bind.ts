@@ -8,8 +8,8 @@ import { mkdirSync, rmSync } from "node:fs";
 import { DvError } from "@debvisor/shared/errors";
 import { type ExecResult, exec, execError } from "@debvisor/shared/exec";
 import { invalid } from "../model/names.ts";
-import { Digs } from "./bind-digs.ts";
-import { type TsigSecret, withFile, withKeyFile } from "./bind-key-file.ts";
+import { Digs } from "./bind/digs.ts";
+import { type TsigSecret, withFile, withKeyFile } from "./bind/key-file.ts";
 import {
   type AnswerRecord,
   type Reply,

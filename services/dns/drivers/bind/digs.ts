@@ -7,7 +7,7 @@
 import type { Asking, LineMeaning, StandingProgram } from "@debvisor/shared/drivers/standing-program";
 import { startStanding } from "@debvisor/shared/drivers/standing-program";
 import type { ExecResult } from "@debvisor/shared/exec";
-import { type TsigSecret, withKeyFile } from "./bind-key-file.ts";
+import { type TsigSecret, withKeyFile } from "./key-file.ts";
 
 /** How many stay without a question. */
 const MOST_RESTING = 4;
