@@ -101,7 +101,7 @@ async function changeSet({ quick, report }: MeasureContext, named: TestBind, ser
 }
 
 async function clients({ quick, report }: MeasureContext, named: TestBind, service: BenchDns): Promise<void> {
-  const each = quick ? 2 : 10;
+  const each = quick ? 1 : 10;
   const perSecond = async (action: () => Promise<void>) => {
     const ms = await timed(() =>
       Promise.all(
@@ -127,7 +127,7 @@ async function clients({ quick, report }: MeasureContext, named: TestBind, servi
 }
 
 async function propagation({ quick, report }: MeasureContext, service: BenchDns): Promise<void> {
-  const rounds = quick ? 5 : 20;
+  const rounds = quick ? 2 : 20;
   const alone: number[] = [];
   const both: number[] = [];
   for (let i = 0; i < rounds; i++) alone.push(await timed(() => ourChange(service)));

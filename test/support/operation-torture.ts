@@ -136,6 +136,8 @@ class Run {
   readonly #hooks: readonly Hook[];
   readonly #deadline = performance.now() + RUN_MS;
   readonly #instances: Instance[] = [];
+  /** Who applied what is rolled back. */
+  #gone: string | undefined;
   #takeOver: Promise<void> | undefined;
 
   constructor(bench: TortureBench, world: TortureWorld, fault: Fault, one: TortureCase) {
@@ -183,6 +185,7 @@ class Run {
     await instance.submit(this.#world.type, this.scene.one.input);
     await this.#until(() => this.#closed() >= 1, "the operation before the rollback did not end");
     await instance.stop();
+    this.#gone = (await this.#read())?.owner;
   }
 
   #first({ engine, submit }: Instance): Promise<unknown> {
@@ -212,6 +215,7 @@ class Run {
       around: this.#around(),
       patience: { ...TORTURE_PATIENCE, ...this.#fault.patience },
       timeoutMs: this.#fault.timeoutMs,
+      isGone: (owner) => owner === this.#gone,
       ...(hook ? { hook } : {}),
     });
     this.#instances.push(instance);

@@ -4,19 +4,22 @@
  * goes to them in a file of mode 0600 that lives as long as the call (`-k`), never in an argument (`-y`), where every process of the
  * machine would see it. nsupdate gets all of a change in one message: 500 records take as long as one.
  */
-import { randomBytes } from "node:crypto";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, rmSync } from "node:fs";
 import { DvError } from "@debvisor/shared/errors";
 import { type ExecResult, exec, execError } from "@debvisor/shared/exec";
-import { type Reply, readReplies, type TsigFault, updateFailure, validationFault } from "./bind-output.ts";
+import { invalid } from "../model/names.ts";
+import { Digs } from "./bind/digs.ts";
+import { type TsigSecret, withFile, withKeyFile } from "./bind/key-file.ts";
+import {
+  type AnswerRecord,
+  type Reply,
+  readReplies,
+  type TsigFault,
+  updateFailure,
+  validationFault,
+} from "./bind-output.ts";
 
-/** A TSIG key with its secret (base64). */
-export interface TsigSecret {
-  readonly name: string;
-  readonly algorithm: string;
-  readonly secret: string;
-}
+export type { TsigSecret };
 
 /** A server as it is addressed. */
 export interface Endpoint {
@@ -59,13 +62,15 @@ export interface QueryOptions extends CallOptions {
 export const UPDATE_MS = 4_000;
 const START_MS = 2_000;
 const VALIDATE_MS = 10_000;
+/** How long a dig stays without a question. */
+const REST_MS = 10_000;
 
 /** The programs, for one service. */
 export interface Bind {
-  /** Asks one server; one reply for each question, in order. @throws DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED */
+  /** Asks one server; one reply for each question, in order. @throws DNS_RECORD_INVALID, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED */
   query(server: Endpoint, questions: readonly Question[], options?: QueryOptions): Promise<readonly Reply[]>;
   /** Every record of a zone by a transfer. @throws DNS_REFUSED, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED, DNS_TSIG_* */
-  transfer(server: Endpoint, zone: string, options?: CallOptions): Promise<Reply>;
+  transfer(server: Endpoint, zone: string, options?: CallOptions): Promise<readonly AnswerRecord[]>;
   /**
    * Sends an update in one message, signed. `lines` are prerequisites and updates as nsupdate reads them. False when a prerequisite
    * does not hold: nothing was changed then. @throws DNS_TSIG_*, DNS_NOT_AUTHORITATIVE, DNS_REFUSED, DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED
@@ -103,21 +108,21 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
         secrets: server.key ? [server.key.secret] : [],
       }),
     );
-    // 9: no reply from the server. 10: an internal error, after which what was printed is not whole.
-    if (result.exitCode === 9 || result.timedOut) throw unreachable(server, result);
-    if (result.failed) throw execError(result, server.key ? [server.key.secret] : []);
-    return result.stdout;
+    return printed(server, result);
   };
+  const digs = new Digs({ folder, args: patience, restMs: REST_MS });
 
   return {
     query: async (server, questions, options = {}) => {
       if (questions.length === 0) return [];
-      const asked = questions.flatMap(({ name, type }) => ["-q", `${name}.`, "-t", type]);
-      const edns = options.signatures ? "+dnssec" : "+noedns";
-      const args = ["+noall", "+comments", "+question", "+answer", "+norecurse", edns, ...patience, ...asked];
+      // One line is one question: a blank would be the end of a name, a line break the end of the question.
+      const odd = questions.find(({ name, type }) => /[^!-~]/.test(name + type));
+      if (odd) throw invalid(`${JSON.stringify(odd.name)} is no name that can be asked for`);
+      const how = `@${server.address} -p ${server.port} +norecurse ${options.signatures ? "+dnssec" : "+noedns"}`;
+      const asked = questions.map(({ name, type }) => `${how} -q ${name}. -t ${type}`);
       const timeoutMs = START_MS + 2 * seconds * 1_000 + questions.length * 20;
-      const text = await dig(server, args, { ...options, timeoutMs });
-      const replies = readReplies(text);
+      const result = await digs.ask(server.key, asked, { signal: options.signal, timeoutMs });
+      const replies = readReplies(printed(server, result));
       if (replies.length !== questions.length)
         throw new DvError(
           "DNS_UNREACHABLE",
@@ -129,12 +134,14 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
     transfer: async (server, zone, options = {}) => {
       const args = ["+noall", "+comments", "+answer", ...patience, "-q", `${zone}.`, "-t", "AXFR"];
       const text = await dig(server, args, { ...options, timeoutMs: 15_000 });
-      const [reply] = readReplies(`;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 0\n${text}`);
-      if (!reply || reply.records.length === 0 || /Transfer failed/.test(text))
+      // dig prints a head for some of the messages of a transfer, for others none.
+      const replies = readReplies(`;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 0\n${text}`);
+      const records = replies.flatMap((reply) => reply.records);
+      if (records.length === 0 || /^; Transfer failed/m.test(text))
         throw new DvError("DNS_REFUSED", `${server.name} does not hand over the zone ${zone}.`, {
           details: { server: server.name, zone },
         });
-      return reply;
+      return records;
     },
     update: (server, zone, lines, options) => update({ folder, seconds, server, zone, lines }, options),
     probe: async (server, zone, { nowMs, ...options } = {}) => {
@@ -193,6 +200,15 @@ async function validate(
   return validationFault(`${result.stdout}\n${result.stderr}`);
 }
 
+/** What dig printed. @throws DNS_UNREACHABLE, TOOL_MISSING, TOOL_FAILED */
+function printed(server: Endpoint, result: ExecResult): string {
+  // 9: no reply from the server. 10: an internal error, after which what was printed is not whole.
+  const isUnanswered = result.failed && result.stdout.includes("no servers could be reached");
+  if (result.exitCode === 9 || result.timedOut || isUnanswered) throw unreachable(server, result);
+  if (result.failed) throw execError(result, server.key ? [server.key.secret] : []);
+  return result.stdout;
+}
+
 function unreachable({ name, address, port }: Endpoint, { stdout, stderr }: ExecResult): DvError {
   const why = /(connection refused|timed out|network unreachable|host unreachable)/.exec(stdout + stderr)?.[1];
   return new DvError("DNS_UNREACHABLE", `${name} (${address} port ${port}) does not answer${why ? `: ${why}` : ""}.`, {
@@ -226,32 +242,5 @@ function updateOutcome(server: Endpoint, zone: string, result: ExecResult, secre
     case undefined:
       if (result.timedOut) throw unreachable(server, result);
       throw execError(result, [secret]);
-  }
-}
-
-/** A key in a file for as long as a program needs it. */
-async function withKeyFile<T>(
-  folder: string,
-  key: TsigSecret | null,
-  use: (args: readonly string[]) => Promise<T>,
-): Promise<T> {
-  if (!key) return await use([]);
-  const text = `key "${key.name}" { algorithm ${key.algorithm}; secret "${key.secret}"; };\n`;
-  return await withFile(folder, "key", text, (file) => use(["-k", file]));
-}
-
-/** A private file for as long as a program needs it. */
-async function withFile<T>(
-  folder: string,
-  suffix: string,
-  text: string,
-  use: (file: string) => Promise<T>,
-): Promise<T> {
-  const file = join(folder, `${randomBytes(8).toString("hex")}.${suffix}`);
-  writeFileSync(file, text, { mode: 0o600, flag: "wx" });
-  try {
-    return await use(file);
-  } finally {
-    rmSync(file, { force: true });
   }
 }

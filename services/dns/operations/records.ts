@@ -97,7 +97,7 @@ async function wholeZone(
   const zone = domainName(given ?? standard, "zone");
   const [primary] = serversOf(view, zone).primaries;
   if (!primary) return [];
-  const { records } = await bind.transfer(view.endpoint(primary), zone, { signal });
+  const records = await bind.transfer(view.endpoint(primary), zone, { signal });
   const known = records.filter(({ type }) => (RecordType.options as readonly string[]).includes(type));
   return [...Map.groupBy(known, ({ name, type }) => `${name} ${type}`).values()].map((own) => setOf(zone, own));
 }

@@ -5,6 +5,8 @@
  */
 import type { OperationSummary } from "@debvisor/proto-events/operation";
 import type { Closable, Journal, JournalEntry } from "../bus/bus.ts";
+import type { Clock } from "../clock.ts";
+import { toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { apply, type Folded, fold } from "./fold.ts";
 import { foldEntries, parseEntry } from "./operation-log.ts";
@@ -12,9 +14,12 @@ import { operationView, summaryOf } from "./view.ts";
 
 /** Ended operations in the list; older ones are found by their id only. */
 const MOST_ENDED = 20_000;
+/** Time between two attempts to read what the bus does not answer for, in milliseconds. */
+const RETRY_MS = 200;
 
 export interface CatalogueDeps {
   readonly journal: Journal;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
@@ -26,6 +31,7 @@ export class Catalogue {
   /** Operations with a record that this version does not understand. They are left to others. */
   readonly #foreign = new Set<string>();
   readonly #listeners = new Set<(id: string, entry: JournalEntry) => void>();
+  readonly #stop = new AbortController();
   #reader: Closable | undefined;
   #pending = Number.POSITIVE_INFINITY;
 
@@ -53,6 +59,7 @@ export class Catalogue {
   }
 
   async stop(): Promise<void> {
+    this.#stop.abort();
     await this.#reader?.stop();
   }
 
@@ -124,13 +131,30 @@ export class Catalogue {
     if (folded?.closed) this.#close(id, folded);
   }
 
-  /** Something more about an operation that was closed: a rollback. */
+  /**
+   * Something more about an operation that was closed: a rollback. Its log is read until the bus answers; nobody would ever adopt an
+   * operation that this picture does not show, and no later record says that it is there.
+   */
   async #reopen(id: string, seq: number): Promise<void> {
-    const entries = await this.#deps.journal.read(id).catch(() => []);
+    const entries = await this.#readPatiently(id);
     const folded = foldEntries(entries.filter((entry) => entry.seq <= seq));
     if (!folded) return;
     this.#ended.delete(id);
     this.#open.set(id, folded);
+  }
+
+  /** Without a bus no further record comes either, so waiting here holds up nothing. */
+  async #readPatiently(id: string): Promise<JournalEntry[]> {
+    const { journal, clock } = this.#deps;
+    while (!this.#stop.signal.aborted) {
+      try {
+        return await journal.read(id);
+      } catch (error) {
+        if (toDvError(error).code !== "BUS_UNAVAILABLE") throw error;
+        await clock.sleep(RETRY_MS, this.#stop.signal);
+      }
+    }
+    return [];
   }
 
   #leave(id: string): void {

@@ -78,7 +78,7 @@ export class Engine implements Closable {
     const { bus, clock, log, service, nodeId } = options;
     this.#definitions = new Map(options.definitions.map((definition) => [definition.type, definition]));
     this.#journal = options.journal ?? bus.journal("DV_OPS");
-    this.#catalogue = new Catalogue({ journal: this.#journal, log });
+    this.#catalogue = new Catalogue({ journal: this.#journal, clock, log });
     this.#owners = options.owners ?? new Owners({ bus, clock, log, name: `${service}-${nodeId}` });
     this.#catalogue.onEntry((id, entry) => this.#onEntry(id, entry));
   }

@@ -4,6 +4,7 @@ import path from "node:path";
 import { execa } from "execa";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { isInstalled } from "../../../tools/test-requirements.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../../..");
 
@@ -42,6 +43,10 @@ describe("npm run bench -- --quick", () => {
       "events/burst",
       "events/one-at-a-time",
     ]);
+  });
+
+  it.skipIf(!["named", "dig", "nsupdate"].every(isInstalled))("measures changes of DNS records", async () => {
+    expect(await quickRun("dns")).toEqual(["dns/change", "dns/change-set", "dns/clients", "dns/propagation"]);
   });
 
   it("measures the local cluster", async () => {

@@ -143,6 +143,9 @@ describe("undoing", () => {
     expect(items).toEqual([
       { zone: "debvisor.local", name: full, type: "A", ttl: 77, data: ["192.0.2.201", "192.0.2.202"] },
     ]);
+    const { items: all } = await dns.ask("listRecords", {});
+    expect(all).toContainEqual(items[0]);
+    expect(all.length).toBeGreaterThan(items.length);
   });
 
   test("sticks when somebody changed the record since, and says both values; asked before, it says so too", async () => {

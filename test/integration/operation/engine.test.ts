@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The engine with one kind of operation: what it does, refuses, undoes, and answers. */
+import type { Journal } from "@debvisor/shared/bus/bus";
+import { DvError } from "@debvisor/shared/errors";
 import { describe, expect, test } from "vitest";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { type EngineRig, ended, failing, newWorld, startRigEngine } from "./engine-rig.ts";
@@ -46,6 +48,32 @@ describe("an operation that succeeds", () => {
 
     expect(back.state).toBe("rolled-back");
     expect(one.world.snapshot()).toEqual({ "node-1-0": "old" });
+  });
+
+  test("is undone by a rollback although the bus does not answer for a while after it was asked for", async () => {
+    const real = (await cluster().connectCore("node-agent")).journal("DV_OPS");
+    let awayUntil = 0;
+    const journal: Journal = {
+      ...{ at: real.at, last: real.last, range: real.range, follow: (options) => real.follow(options) },
+      append: async (key, text, options) => {
+        const seq = await real.append(key, text, options);
+        if (text.includes('"t":"request"')) awayUntil = performance.now() + 600;
+        return seq;
+      },
+      read: async (key) => {
+        if (performance.now() < awayUntil) throw new DvError("BUS_UNAVAILABLE", "The bus was killed.");
+        return await real.read(key);
+      },
+    };
+    const one = await startRigEngine(cluster(), newWorld(cluster(), 1), { journal });
+    await using _ = { [Symbol.asyncDispose]: () => one.stop() };
+    const { id } = await ended(one, (await one.submit({ nodes: "node-1", value: "new" })).id);
+
+    await one.engine.control(id ?? "", "rollback", { by: "tester", user: null, reason: "no" });
+    await until(async () => (await one.engine.get(id ?? "").catch(() => undefined))?.state === "rolled-back");
+    await until(async () => one.engine.locks().length === 0);
+
+    expect(one.world.snapshot()).toEqual({});
   });
 });
 
