@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The world of changes of records: a real BIND, a name of its own for each case, and what the primary answers for it. */
+/** The worlds of changes of records: a real BIND, a name of its own for each case, and what the primary answers for it. */
 import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import path from "node:path";
@@ -30,20 +30,88 @@ export function tortureBind(bench: { readonly dir: string }): Bind {
 
 /** A change set that deletes one record, replaces another one and makes a third. */
 export function changeRecordsWorld(): TortureWorld {
+  return dnsWorld({
+    name: "change-records",
+    type: "dns.change-records",
+    lastStep: "zone-1",
+    setUp: async ({ named, name }) => {
+      const [old, gone, fresh] = [name("old"), name("gone"), name("fresh")];
+      await named.nsupdate(ZONE, `update add ${old}. 77 A 192.0.2.1`, `update add ${gone}. 88 TXT "here"`);
+      return {
+        sets: [
+          { name: old, type: "A" },
+          { name: gone, type: "TXT" },
+          { name: fresh, type: "A" },
+        ],
+        input: changeSet([
+          { name: old, data: ["192.0.2.2", "192.0.2.3"], ttl: 300 },
+          { action: "delete", name: gone, type: "TXT" },
+          { name: fresh, data: ["192.0.2.4"] },
+        ]),
+      };
+    },
+  });
+}
+
+/** The same with the time to live lowered before, waited for and restored: 2 s, 1 s, 300 s. */
+export function lowerTtlWorld(): TortureWorld {
+  return dnsWorld({
+    name: "change-records, lowering",
+    type: "dns.change-records",
+    every: 9,
+    lastStep: "restore-1",
+    setUp: async ({ named, name }) => {
+      const [old, gone] = [name("old"), name("gone")];
+      await named.nsupdate(ZONE, `update add ${old}. 2 A 192.0.2.1`, `update add ${gone}. 2 TXT "here"`);
+      return {
+        sets: [
+          { name: old, type: "A" },
+          { name: gone, type: "TXT" },
+        ],
+        input: {
+          ...changeSet([
+            { name: old, data: ["192.0.2.2"], ttl: 300 },
+            { action: "delete", name: gone, type: "TXT" },
+          ]),
+          ...{ lowerTtl: true, lowTtl: 1 },
+        },
+      };
+    },
+  });
+}
+
+function changeSet(changes: readonly Record<string, unknown>[]): Record<string, unknown> {
+  return {
+    changes: changes.map((change) => ({ action: "set", data: [], ptr: false, ...change })),
+    ...{ propagation: "1s", everywhere: true, lowerTtl: false, lowTtl: 30 },
+  };
+}
+
+/** What a case begins with, and what is asked for. */
+interface Setting {
+  readonly sets: readonly { readonly name: string; readonly type: string }[];
+  readonly input: Record<string, unknown>;
+}
+
+interface DnsWorld extends Pick<TortureWorld, "name" | "type" | "every"> {
+  readonly lastStep: string;
+  /** `name` makes names that no other case has. */
+  setUp(place: { readonly named: TestBind; name(what: string): string }): Promise<Setting>;
+}
+
+function dnsWorld({ lastStep, setUp, ...world }: DnsWorld): TortureWorld {
   let named: TestBind;
   let bind: Bind;
   let endpoint: Endpoint;
   return {
-    name: "change-records",
-    type: "dns.change-records",
+    ...world,
     undoable: true,
     sparing: true,
     needs: ["named", "dig", "nsupdate"],
-    lane: "change-records",
+    lane: world.name,
     shares: false,
     start: async (bench: TortureBench) => {
-      named = await startBind({ zones: [ZONE], secondary: false });
-      bench.atEnd(async () => await named[Symbol.asyncDispose]());
+      named = await sharedNamed(bench);
       bind = tortureBind(bench.cluster);
       const { key, primary } = named;
       const store = tortureStore(bench.busOf("dns"));
@@ -55,30 +123,25 @@ export function changeRecordsWorld(): TortureWorld {
       endpoint = { ...server, key: null };
     },
     fresh: async () => {
-      const name = (what: string) => `${what}-${cases}.${ZONE}`;
-      cases += 1;
-      const [old, gone, fresh] = [name("old"), name("gone"), name("fresh")];
-      await named.nsupdate(ZONE, `update add ${old}. 77 A 192.0.2.1`, `update add ${gone}. 88 TXT "here"`);
-      const sets = [
-        { name: old, type: "A" },
-        { name: gone, type: "TXT" },
-        { name: fresh, type: "A" },
-      ];
+      const number = cases++;
+      const { sets, input } = await setUp({ named, name: (what) => `${what}-${number}.${ZONE}` });
       return {
-        input: {
-          changes: [
-            { name: old, data: ["192.0.2.2", "192.0.2.3"], ttl: 300 },
-            { action: "delete", name: gone, type: "TXT" },
-            { name: fresh, data: ["192.0.2.4"] },
-          ].map((change) => ({ action: "set", data: [], ptr: false, ...change })),
-          propagation: "1s",
-          everywhere: true,
-        },
+        input,
         snapshot: async () => ({ [ZONE]: (await readSets(bind, endpoint, ZONE, sets)).sets }),
         nodes: [],
-        lastStep: "zone-1",
+        lastStep,
         ledger: () => [],
       };
     },
   };
+}
+
+const servers = new WeakMap<TortureBench, Promise<TestBind>>();
+
+/** One server for all worlds of a bench. */
+function sharedNamed(bench: TortureBench): Promise<TestBind> {
+  const started = servers.get(bench) ?? startBind({ zones: [ZONE], secondary: false });
+  if (!servers.has(bench)) bench.atEnd(async () => await (await started)[Symbol.asyncDispose]());
+  servers.set(bench, started);
+  return started;
 }
