@@ -2,6 +2,8 @@
 /** Every definition that the engine of dns runs. The torture test runs each of them as well. */
 import type { Definition } from "@debvisor/shared/operation/definition";
 import { type ChangeDeps, changeRecordsDefinition } from "./operations/change-records.ts";
+import { hostDefinitions } from "./operations/register-host.ts";
+import { HostStore } from "./reconcilers/host-store.ts";
 import { OrderGuard } from "./reconcilers/order-guard.ts";
 import { WaitCount } from "./reconcilers/wait-count.ts";
 
@@ -9,5 +11,9 @@ import { WaitCount } from "./reconcilers/wait-count.ts";
 export function dnsDefinitions(deps: Omit<ChangeDeps, "guard" | "waits">): readonly Definition<never>[] {
   const guard = new OrderGuard(deps.bus);
   const waits = new WaitCount(deps.bus);
-  return [changeRecordsDefinition({ ...deps, guard, waits }) as unknown as Definition<never>];
+  const hosts = new HostStore(deps.bus);
+  return [
+    changeRecordsDefinition({ ...deps, guard, waits }) as unknown as Definition<never>,
+    ...hostDefinitions({ ...deps, guard, hosts }),
+  ];
 }

@@ -200,8 +200,8 @@ async function tell(
   );
 }
 
-/* The same for every attempt of the step, so that a repeat is stored once. */
-function eventId({ submission, order }: StepContext, direction: Direction, fact: string): string {
+/** Id of an event of a step: the same for every attempt, so that a repeat is stored once. */
+export function eventId({ submission, order }: StepContext, direction: Direction, fact: string): string {
   const text = [submission.id, order.step, direction, fact].join(" ");
   return createHash("sha256").update(text).digest("hex").slice(0, 32);
 }
