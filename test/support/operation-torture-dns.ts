@@ -4,9 +4,11 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import type { Bus } from "@debvisor/shared/bus/bus";
+import { newOperationId } from "@debvisor/shared/operation/submit";
 import { type Bind, createBind, type Endpoint } from "../../services/dns/drivers/bind.ts";
 import { readSets } from "../../services/dns/operations/ask-servers.ts";
 import { DnsStore } from "../../services/dns/reconcilers/dns-store.ts";
+import { type HostEntry, HostStore } from "../../services/dns/reconcilers/host-store.ts";
 import { startBind, type TestBind } from "./bind.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
 import type { TortureWorld } from "./operation-torture-worlds.ts";
@@ -80,6 +82,38 @@ export function lowerTtlWorld(): TortureWorld {
   });
 }
 
+/** Another address for a host, or its end; what is remembered of it is looked at as well. */
+export function hostWorlds(): readonly TortureWorld[] {
+  return (["register-host", "deregister-host"] as const).map((verb) =>
+    dnsWorld({
+      name: verb,
+      type: `dns.${verb}`,
+      every: 3,
+      lastStep: "remember",
+      setUp: async ({ named, name, hosts }) => {
+        const host = name("host");
+        await named.nsupdate(ZONE, `update add ${host}. 77 A 192.0.2.1`);
+        const sets = [{ name: host, type: "A" }];
+        const record = { zone: ZONE, name: host, type: "A" as const, data: ["192.0.2.1"] };
+        const former = newOperationId() as HostEntry["operation"];
+        const known = { entry: "host" as const, host, kind: "vm" as const, id: "vm-1", addresses: ["192.0.2.1"] };
+        const by = { operation: former, at: new Date().toISOString(), by: "tester" };
+        await hosts.write(host, { ...known, ...by, records: [record] }, undefined);
+        const wish = verb === "register-host" ? { addresses: ["192.0.2.2"], kind: "vm", takeOver: false } : {};
+        return {
+          sets,
+          input: { host, id: "vm-1", propagation: "1s", ...wish },
+          remembered: async () => {
+            const found = (await hosts.get(host))?.value;
+            const made = found?.records.map(({ type, data }) => ({ type, data }));
+            return found ? { addresses: found.addresses, made, isFormer: found.operation === former } : null;
+          },
+        };
+      },
+    }),
+  );
+}
+
 function changeSet(changes: readonly Record<string, unknown>[]): Record<string, unknown> {
   return {
     changes: changes.map((change) => ({ action: "set", data: [], ptr: false, ...change })),
@@ -91,18 +125,21 @@ function changeSet(changes: readonly Record<string, unknown>[]): Record<string, 
 interface Setting {
   readonly sets: readonly { readonly name: string; readonly type: string }[];
   readonly input: Record<string, unknown>;
+  /** What is kept beside the records. */
+  remembered?(): Promise<unknown>;
 }
 
 interface DnsWorld extends Pick<TortureWorld, "name" | "type" | "every"> {
   readonly lastStep: string;
   /** `name` makes names that no other case has. */
-  setUp(place: { readonly named: TestBind; name(what: string): string }): Promise<Setting>;
+  setUp(place: { readonly named: TestBind; readonly hosts: HostStore; name(what: string): string }): Promise<Setting>;
 }
 
 function dnsWorld({ lastStep, setUp, ...world }: DnsWorld): TortureWorld {
   let named: TestBind;
   let bind: Bind;
   let endpoint: Endpoint;
+  let hosts: HostStore;
   return {
     ...world,
     undoable: true,
@@ -115,6 +152,7 @@ function dnsWorld({ lastStep, setUp, ...world }: DnsWorld): TortureWorld {
       bind = tortureBind(bench.cluster);
       const { key, primary } = named;
       const store = tortureStore(bench.busOf("dns"));
+      hosts = new HostStore(bench.busOf("dns"));
       const secret = { name: key.name, algorithm: "hmac-sha256", secret: key.secret };
       const at = new Date().toISOString();
       await store.setKey(secret, { actor: "tester", at });
@@ -124,10 +162,14 @@ function dnsWorld({ lastStep, setUp, ...world }: DnsWorld): TortureWorld {
     },
     fresh: async () => {
       const number = cases++;
-      const { sets, input } = await setUp({ named, name: (what) => `${what}-${number}.${ZONE}` });
+      const name = (what: string) => `${what}-${number}.${ZONE}`;
+      const { sets, input, remembered } = await setUp({ named, hosts, name });
       return {
         input,
-        snapshot: async () => ({ [ZONE]: (await readSets(bind, endpoint, ZONE, sets)).sets }),
+        snapshot: async () => ({
+          [ZONE]: (await readSets(bind, endpoint, ZONE, sets)).sets,
+          ...(remembered ? { remembered: await remembered() } : {}),
+        }),
         nodes: [],
         lastStep,
         ledger: () => [],

@@ -12,7 +12,7 @@ import { newOperationId } from "@debvisor/shared/operation/submit";
 import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import { isInstalled } from "../../tools/test-requirements.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
-import { changeRecordsWorld, lowerTtlWorld } from "./operation-torture-dns.ts";
+import { changeRecordsWorld, hostWorlds as dnsHostWorlds, lowerTtlWorld } from "./operation-torture-dns.ts";
 import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
 import { registryWorlds } from "./operation-torture-registry.ts";
 
@@ -81,6 +81,7 @@ export function allWorlds(): readonly TortureWorld[] {
     ...registryWorlds(),
     changeRecordsWorld(),
     lowerTtlWorld(),
+    ...dnsHostWorlds(),
   ];
 }
 
