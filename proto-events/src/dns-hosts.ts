@@ -135,7 +135,7 @@ export const hostOperations = {
         .describe("Replace records that are another host's or were made by hand."),
       ...how,
     },
-    errors: ["CONFLICT", ...REMOTE_ERRORS],
+    errors: [...REMOTE_ERRORS],
     http: { method: "POST", path: "/v1/dns/hosts/{host}/register" },
     durable: { version: 1, targets: null },
     cli: {
@@ -165,7 +165,7 @@ export const hostOperations = {
       id: Id.optional().describe("Only if it is registered with this id."),
       ...how,
     },
-    errors: ["CONFLICT", ...REMOTE_ERRORS],
+    errors: [...REMOTE_ERRORS],
     http: { method: "POST", path: "/v1/dns/hosts/{host}/deregister" },
     durable: { version: 1, targets: null },
     cli: {
