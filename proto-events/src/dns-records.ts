@@ -248,6 +248,18 @@ export const recordOperations = {
         .or(z.boolean())
         .default(false)
         .describe("Undo it unless every server answers alike in time; by default it stays, and that is said."),
+      lowerTtl: z
+        .stringbool()
+        .or(z.boolean())
+        .default(false)
+        .describe("Lower the time to live first, wait until the old one is over, change the values, then restore it."),
+      lowTtl: z.coerce
+        .number()
+        .int()
+        .min(1)
+        .max(3_600)
+        .default(30)
+        .describe("Time to live in seconds while that goes on (1 to 3600)."),
     },
     errors: [
       "DNS_SERVER_MISSING",
@@ -274,6 +286,10 @@ export const recordOperations = {
         {
           command: `dvctl dns records change '[{"name":"web1","data":["192.0.2.7"]},{"action":"delete","name":"web0","type":"A"}]'`,
           does: "Change two records in one message, or none of them.",
+        },
+        {
+          command: `dvctl dns records change '[{"name":"web1","data":["192.0.2.7"]}]' --lower-ttl`,
+          does: "Have caches forget the old address before it changes; takes as long as the old time to live.",
         },
       ],
       preconditions: "A primary with a key is configured for every zone that is touched.",

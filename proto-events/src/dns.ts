@@ -14,6 +14,7 @@ import {
   TsigKeyName,
   ZoneName,
 } from "./dns-data.ts";
+import { hostEvents, hostOperations } from "./dns-hosts.ts";
 import { recordOperations } from "./dns-records.ts";
 import { contract, event, operation } from "./kit.ts";
 import { Actor, OperationId } from "./primitives.ts";
@@ -27,8 +28,8 @@ export const dnsContract = contract({
   uses: {
     streamsRead: ["DV_OPS"],
     streamsWrite: ["DV_OPS"],
-    bucketsRead: ["dv_nodes", "dv_leases", "dv_locks", "dv_maintenance", "dv_dns", "dv_dnsorders"],
-    bucketsWrite: ["dv_leases", "dv_locks", "dv_dns", "dv_dnsorders"],
+    bucketsRead: ["dv_nodes", "dv_leases", "dv_locks", "dv_maintenance", "dv_dns", "dv_dnsorders", "dv_dnshosts"],
+    bucketsWrite: ["dv_leases", "dv_locks", "dv_dns", "dv_dnsorders", "dv_dnshosts"],
     events: ["maintenance.change.blocked"],
   },
   operations: {
@@ -221,6 +222,7 @@ export const dnsContract = contract({
       },
     }),
     ...recordOperations,
+    ...hostOperations,
   },
   events: {
     "server.added": event({
@@ -252,5 +254,6 @@ export const dnsContract = contract({
         records: z.array(RecordDifference.extend({ found: z.string().nullable() })).describe("At most 100 of them."),
       }),
     }),
+    ...hostEvents,
   },
 });

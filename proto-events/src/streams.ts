@@ -116,6 +116,13 @@ export const BUCKETS = {
     ttl: false,
     maxAgeMs: 31 * DAY_MS,
   },
+  dv_dnshosts: {
+    summary: "Hosts that are registered in DNS, with the records that were made for each.",
+    history: 4,
+    maxBytes: 64 * MIB,
+    ttl: false,
+    maxAgeMs: 0,
+  },
   dv_operations: {
     summary: "How far the operation log has been published as events.",
     history: 1,

@@ -10,6 +10,10 @@ export const dnsConfig = z.strictObject({
     .max(253)
     .default("debvisor.local")
     .describe("Zone of names without a dot, where a request names none."),
+  registerNodes: z
+    .boolean()
+    .default(true)
+    .describe("Whether nodes are registered in DNS by themselves, once their zone has a primary."),
   answerMs: z
     .number()
     .int()

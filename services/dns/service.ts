@@ -12,12 +12,17 @@ import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DnsConfig, dnsConfig } from "./config.ts";
 import { dnsDefinitions } from "./definitions.ts";
 import { type Bind, createBind } from "./drivers/bind.ts";
+import { zonesOf } from "./operations/ask-servers.ts";
+import { carryOut } from "./operations/carry-out.ts";
 import { checkChangeHandler, listChangesHandler } from "./operations/changes.ts";
 import { checkDnssecHandler } from "./operations/dnssec.ts";
+import { listHostsHandler } from "./operations/hosts.ts";
 import { deleteKeyHandler, listKeysHandler, setKeyHandler } from "./operations/keys.ts";
 import { checkPropagationHandler, listRecordsHandler } from "./operations/records.ts";
 import { checkServerHandler, deleteServerHandler, listServersHandler, setServerHandler } from "./operations/servers.ts";
 import { DnsStore } from "./reconcilers/dns-store.ts";
+import { HostStore } from "./reconcilers/host-store.ts";
+import { NodeHosts } from "./reconcilers/node-hosts.ts";
 
 type Context = ServiceContext<DnsConfig>;
 
@@ -32,11 +37,14 @@ export const dnsService = defineService({
     const bind = createBind({ folder: join(node.stateDir, "keys"), answerMs: config.answerMs });
     const definitions = dnsDefinitions({ store, bind, bus, zone: config.zone });
     const host = startOperationHost(context, bus, { service: "dns", contract: dnsEngineContract, definitions });
-    const served = await serve(context, bus, { store, bind, host });
+    const hosts = new HostStore(bus);
+    const nodes = config.registerNodes ? startNodeHosts(context, bus, { store, hosts, host }) : undefined;
+    const served = await serve(context, bus, { store, bind, host, hosts, nodes });
     return {
       ready: () => host.waitsFor,
       stop: async () => {
         await served.stop();
+        await nodes?.stop();
         await host.stop();
       },
     };
@@ -52,11 +60,32 @@ function sealKey(dir: string): string {
   return key;
 }
 
-function serve(
-  { clock, config }: Context,
+interface Parts {
+  readonly store: DnsStore;
+  readonly bind: Bind;
+  readonly host: OperationHost;
+  readonly hosts: HostStore;
+  /** Undefined where nodes are not registered. */
+  readonly nodes: NodeHosts | undefined;
+}
+
+/** Keeps the nodes registered. */
+function startNodeHosts(
+  { clock, config, log, node }: Context,
   bus: Bus,
-  { store, bind, host }: { readonly store: DnsStore; readonly bind: Bind; readonly host: OperationHost },
-): Promise<Closable> {
+  { store, hosts, host }: Pick<Parts, "store" | "hosts" | "host">,
+): NodeHosts {
+  const nodes = new NodeHosts({
+    ...{ bus, hosts, zone: config.zone, owner: node.id, clock, log },
+    zones: async () => zonesOf(await store.view()),
+    carryOut: carryOut({ host, clock, log }),
+    waitsFor: () => host.waitsFor,
+  });
+  nodes.start();
+  return nodes;
+}
+
+function serve({ clock, config }: Context, bus: Bus, { store, bind, host, hosts, nodes }: Parts): Promise<Closable> {
   const servers = { store, bind, bus, clock };
   const records = { store, bind, zone: config.zone };
   return bus.serve(dnsContract, "core", {
@@ -73,5 +102,8 @@ function serve(
     listChanges: listChangesHandler({ store, host }),
     checkChange: checkChangeHandler({ store, bind, host }),
     changeRecords: host.handler("dns.change-records"),
+    listHosts: listHostsHandler({ store, hosts, wishes: (zones) => nodes?.wishes(zones) ?? [] }),
+    registerHost: host.handler("dns.register-host"),
+    deregisterHost: host.handler("dns.deregister-host"),
   });
 }

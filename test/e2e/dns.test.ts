@@ -97,6 +97,24 @@ test.skipIf(lacking.length > 0)(`records as an operator changes them (${lacks})`
   const text = await lab.dvctl("dns", "records", "set", "_dmarc", "v=DMARC1; p=none", "--type", "TXT");
   expect([text.code, await lookUp("_dmarc.debvisor.local", "TXT")]).toEqual([0, ['"v=DMARC1; p=none"']]);
 
+  await bind.nsupdate("debvisor.local", "update add web4.debvisor.local. 2 A 192.0.2.14");
+  const slow = ["web4", "192.0.2.15", "--lower-ttl", "--low-ttl", "1", "--ttl", "300"];
+  const planned = await update(...slow, "--dry-run");
+  expect([planned.code, planned.stdout]).toEqual([0, expect.stringMatching(/lower .*\n.*wait 2 s.*\n.*change/)]);
+  expect([(await update(...slow)).code, await lookUp("web4.debvisor.local", "A")]).toEqual([0, ["192.0.2.15"]]);
+  expect((await lab.dvctl("dns", "records", "list", "web4")).stdout).toMatch(/A +300 +192\.0\.2\.15/);
+
+  const registered = await lab.dvctl("dns", "hosts", "register", "vm7", "192.0.2.17", "--id", "vm-7");
+  expect([registered.code, registered.stderr]).toEqual([0, expect.stringMatching(/ns2 +secondary +same/)]);
+  expect(await lookUp("17.2.0.192.in-addr.arpa", "PTR")).toEqual(["vm7.debvisor.local."]);
+  const hosts = (await lab.dvctl("dns", "hosts", "list")).stdout;
+  expect(hosts).toMatch(/vm7\.debvisor\.local +vm +192\.0\.2\.17 +registered/);
+  expect(hosts).toMatch(/node.*waiting.*no address but loopback/);
+  const other = await lab.dvctl("dns", "hosts", "register", "vm7", "192.0.2.18", "--id", "vm-8");
+  expect([other.code, other.stderr]).toEqual([5, expect.stringContaining("registered for vm vm-7 with 192.0.2.17")]);
+  expect((await lab.dvctl("dns", "hosts", "deregister", "vm7")).code).toBe(0);
+  expect(await lookUp("vm7.debvisor.local", "A")).toEqual([]);
+
   await bind.secondary?.stop();
   const lagging = await update("web2", "192.0.2.3", "--propagation", "1s");
   expect([lagging.code, lagging.stderr]).toEqual([5, expect.stringMatching(/not propagated: ns2.*unreachable/)]);

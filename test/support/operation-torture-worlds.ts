@@ -12,7 +12,7 @@ import { newOperationId } from "@debvisor/shared/operation/submit";
 import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintenance-store.ts";
 import { isInstalled } from "../../tools/test-requirements.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
-import { changeRecordsWorld } from "./operation-torture-dns.ts";
+import { changeRecordsWorld, hostWorlds as dnsHostWorlds, lowerTtlWorld } from "./operation-torture-dns.ts";
 import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
 import { registryWorlds } from "./operation-torture-registry.ts";
 
@@ -46,6 +46,8 @@ export interface TortureWorld {
   readonly seals?: boolean;
   /** Whether its calls start programs and are slow; then each run of the tests makes a selection of the faults, the soak all. */
   readonly sparing?: boolean;
+  /** Only every so many of that selection, where each case takes seconds. */
+  readonly every?: number;
   /** Programs without which it cannot be set up. */
   readonly needs?: readonly string[];
   /** Worlds of the same lane share something, so their cases come one after the other. */
@@ -78,6 +80,8 @@ export function allWorlds(): readonly TortureWorld[] {
     maintenanceWorld("disable", CLUSTER),
     ...registryWorlds(),
     changeRecordsWorld(),
+    lowerTtlWorld(),
+    ...dnsHostWorlds(),
   ];
 }
 

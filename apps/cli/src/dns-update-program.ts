@@ -63,6 +63,10 @@ const base = durableCommand(
           does: "For five minutes at a time, on these servers, signed by this key.",
         },
         { command: "debvisor-dns-update web1 192.168.1.100 delete", does: "Take both away." },
+        {
+          command: "debvisor-dns-update web1 192.168.1.101 --lower-ttl",
+          does: "Have caches forget the old address first: lower its time to live, wait for the old one, change, restore.",
+        },
         { command: "debvisor-dns-update --list-changes", does: "Show what was changed." },
         {
           command: "debvisor-dns-update --rollback",

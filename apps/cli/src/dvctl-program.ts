@@ -16,6 +16,7 @@ import { configShow } from "./dvctl/config-show.ts";
 import { contextShow } from "./dvctl/context-show.ts";
 import { credentialsCreate } from "./dvctl/credentials-create.ts";
 import { discover } from "./dvctl/discover.ts";
+import { dnsHostsDeregister, dnsHostsRegister } from "./dvctl/dns-hosts.ts";
 import { dnsKeysImport } from "./dvctl/dns-keys-import.ts";
 import { dnsRecordsChange, dnsRecordsDelete, dnsRecordsSet } from "./dvctl/dns-records-set.ts";
 import { dnsServersAdd } from "./dvctl/dns-servers-add.ts";
@@ -55,6 +56,8 @@ const REFINED = [
   dnsPropagation,
   dnsDnssecCheck,
   dnsRecordsChange,
+  dnsHostsRegister,
+  dnsHostsDeregister,
   ...operationControls,
 ];
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `dns.change-records`: plans a change set on what the primaries have now; one step for each zone that it touches. */
+/**
+ * `dns.change-records`: plans a change set on what the primaries have now; one step for each zone that it touches, and with
+ * `lowerTtl` a step before, a wait, and a step after.
+ */
 import { dnsContract } from "@debvisor/proto-events/dns";
 import { type ChangeResult, type RecordChange, RecordType, type ZoneResult } from "@debvisor/proto-events/dns-data";
 import type { Check } from "@debvisor/proto-events/durable";
@@ -7,15 +10,18 @@ import type { Definition, Draft, PlannedStep, Reader } from "@debvisor/shared/op
 import { durationMs } from "@debvisor/shared/operation/options";
 import { changesOf, type Goal, goalOf, refuseTwice, reverseGoals, type SetChange } from "../model/change-set.ts";
 import { domainName, invalid } from "../model/names.ts";
-import { type RrSet, shownSet } from "../model/record-data.ts";
-import type { DnsView } from "../reconcilers/dns-store.ts";
-import { readPrimary, serversOf, zonesOf } from "./ask-servers.ts";
-import { type UpdateDeps, type UpdateParams, updateZoneStep } from "./update-zone.ts";
+import { ttlPlan } from "../model/ttl-plan.ts";
+import type { WaitCount } from "../reconcilers/wait-count.ts";
+import { zonesOf } from "./ask-servers.ts";
+import { effectsOf, homelessCheck, type Read, readAll, resourcesOf, type UpdateHow, updateSteps } from "./plan-sets.ts";
+import { type UpdateDeps, updateZoneStep } from "./update-zone.ts";
+import { type WaitParams, waitTtlStep } from "./wait-ttl.ts";
 
 /** What the definition works with. */
 export interface ChangeDeps extends UpdateDeps {
   /** Zone of names without a dot. */
   readonly zone: string;
+  readonly waits: WaitCount;
 }
 
 interface ChangeInput {
@@ -25,6 +31,8 @@ interface ChangeInput {
   readonly key?: string;
   readonly propagation: string;
   readonly everywhere: boolean;
+  readonly lowerTtl: boolean;
+  readonly lowTtl: number;
 }
 
 const DEADLINE_MS = 600_000;
@@ -39,9 +47,11 @@ export function changeRecordsDefinition(deps: ChangeDeps): Definition<ChangeInpu
     deadlineMs: DEADLINE_MS,
     mask: (input) => ({ ...input }),
     plan: (input, reader) => plan(deps, input, reader),
-    steps: { update: updateZoneStep(deps) },
+    steps: { update: updateZoneStep(deps), wait: waitTtlStep(deps.waits) },
     result: (answers): ChangeResult => {
-      const zones = Object.values(answers) as ZoneResult[];
+      // Of a zone that was changed in several rounds the last one counts.
+      const rounds = Object.values(answers).filter((answer) => answer !== null) as ZoneResult[];
+      const zones = [...new Map(rounds.map((round) => [round.zone, round])).values()];
       return { propagated: zones.every(({ propagated }) => propagated), zones };
     },
   };
@@ -61,15 +71,15 @@ async function plan(deps: ChangeDeps, input: ChangeInput, reader: Reader): Promi
   const { goals: reverse, homeless } = await reverseOf(goals, look, zones);
   const changes = [...forward, ...changesOf(reverse, await look(reverse))];
   const propagationMs = Math.min(durationMs("propagation", input.propagation), LONGEST_PROPAGATION_MS);
-  const steps = stepsOf(changes, { servers, key: input.key ?? null, propagationMs, everywhere: input.everywhere });
+  const how = { servers, key: input.key ?? null, propagationMs, everywhere: input.everywhere };
+  const { steps, checks, waitsMs } = stepsOf(changes, how, input.lowerTtl ? input.lowTtl : null);
   return {
     targets: [],
     steps,
-    effects: changes.map(({ name, type, before, after }) => ({
-      ...{ target: null, what: `${type} ${name}`, before: shownSet(before), after: shownSet(after), diff: null },
-    })),
-    checks: homeless.map(homelessCheck),
+    effects: effectsOf(changes),
+    checks: [...homeless.map(homelessCheck), ...checks],
     resources: resourcesOf(changes),
+    waitsMs,
     undo: "The former values and times to live come back, and what is new goes: debvisor-dns-update --rollback.",
     basis: { changes, servers },
   };
@@ -107,66 +117,42 @@ async function reverseOf(
   return reverseGoals(goals, changeOf, zones);
 }
 
-type Read = (goal: Goal) => RrSet | null;
-
-/** What the primaries have of some goals, one question for each, one run of dig for each zone. */
-async function readAll(
-  { bind }: ChangeDeps,
-  view: DnsView,
-  goals: readonly Goal[],
-  only: readonly string[] | null,
-  { signal }: Reader,
-): Promise<Read> {
-  const found = new Map<string, RrSet | null>();
-  const byZone = Map.groupBy(goals, ({ zone }) => zone);
-  await Promise.all(
-    [...byZone].map(async ([zone, asked]) => {
-      const servers = serversOf(view, zone, only ?? undefined);
-      const { sets } = await readPrimary(bind, view, servers, asked, { signal });
-      for (const [i, goal] of asked.entries()) found.set(keyOf(goal), sets[i] ?? null);
-    }),
-  );
-  return (goal) => found.get(keyOf(goal)) ?? null;
-}
-
-function keyOf({ zone, name, type }: Pick<Goal, "zone" | "name" | "type">): string {
-  return `${zone} ${name} ${type}`;
-}
-
-/** More names of one zone than these take the lock of the zone. */
-const NAMES_LOCKED = 8;
-
-/**
- * Locks keep changes of ours apart and have them wait for their turn. What binds every writer are the prerequisites in the update, so it
- * does no harm that a lock of a zone and those of its names do not know of each other.
- */
-function resourcesOf(changes: readonly SetChange[]): string[] {
-  return [...Map.groupBy(changes, ({ zone }) => zone)].flatMap(([zone, own]) => {
-    const names = [...new Set(own.map(({ name }) => `dns/${zone}/${name}`))];
-    return names.length > NAMES_LOCKED ? [`dns/${zone}`] : names;
-  });
-}
-
+/** The steps, with `lowTtl` those that lower the time to live before and restore it afterwards. */
 function stepsOf(
   changes: readonly SetChange[],
-  options: Pick<UpdateParams, "servers" | "key" | "propagationMs" | "everywhere">,
-): PlannedStep[] {
-  return [...Map.groupBy(changes, ({ zone }) => zone)].map(([zone, own], i) => ({
-    id: `zone-${i + 1}`,
-    kind: "update",
-    title: `change ${own.length === 1 ? `${own[0]?.type} ${own[0]?.name}` : `${own.length} sets of records`} in ${zone}`,
+  how: UpdateHow,
+  lowTtl: number | null,
+): { readonly steps: PlannedStep[]; readonly checks: readonly Check[]; readonly waitsMs: number } {
+  const parts = lowTtl === null ? null : ttlPlan(changes, lowTtl);
+  if (parts === null || parts.waitSeconds === 0) return { steps: updateSteps(changes, how), checks: [], waitsMs: 0 };
+  const { lower, waitSeconds, change, restore } = parts;
+  const wait: PlannedStep = {
+    id: "wait",
+    kind: "wait",
+    title: `wait ${waitSeconds} s, until no cache has the old values for longer than ${lowTtl} s`,
     target: null,
-    params: { zone, changes: own, ...options } satisfies UpdateParams,
+    params: { seconds: waitSeconds } satisfies WaitParams,
     resource: null,
-  }));
+  };
+  return {
+    steps: [
+      // A server that goes on giving out the old time to live would make the wait worthless.
+      ...updateSteps(lower, { ...how, everywhere: true }, { id: "lower", verb: "lower the time to live of" }),
+      wait,
+      ...updateSteps(change, how),
+      ...updateSteps(restore, how, { id: "restore", verb: "set the time to live of" }),
+    ],
+    checks: [waitCheck(waitSeconds)],
+    waitsMs: waitSeconds * 1_000,
+  };
 }
 
-function homelessCheck(address: string): Check {
+function waitCheck(seconds: number): Check {
   return {
-    id: "dns.reverse-zone",
+    id: "dns.ttl-wait",
     target: null,
-    status: "warned",
-    message: `No primary is configured for a reverse zone of ${address}; its PTR stays as it is.`,
-    hint: "dvctl dns servers add NAME --address IP --zone 2.0.192.in-addr.arpa --key FILE, with the zone of the network.",
+    status: "passed",
+    message: `It waits ${seconds} s, the longest old time to live, before the values change.`,
+    hint: null,
   };
 }

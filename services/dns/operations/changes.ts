@@ -16,7 +16,7 @@ import { readPrimary, serversOf, zonesOf } from "./ask-servers.ts";
 type C = typeof dnsContract;
 type Difference = DnsChange["records"][number];
 
-const TYPE = "dns.change-records";
+const TYPES: ReadonlySet<string> = new Set(["dns.change-records", "dns.register-host", "dns.deregister-host"]);
 const SHOWN = 100;
 
 export interface ChangesDeps {
@@ -30,7 +30,7 @@ export function listChangesHandler({ store, host }: Pick<ChangesDeps, "store" | 
     const zones = zonesOf(await store.view());
     const newest = host
       .list()
-      .filter(({ type }) => type === TYPE)
+      .filter(({ type }) => TYPES.has(type))
       .slice(0, limit);
     return { items: await Promise.all(newest.map(async ({ id }) => changeOf(await host.get(id), zones))) };
   };
@@ -47,10 +47,11 @@ function changeOf(operation: Operation, zones: readonly string[]): DnsChange {
   };
 }
 
-/** Effects as the plan says them: `A web1.debvisor.local`. */
+/** Effects as the plan says them: `A web1.debvisor.local`. What is remembered of a host (`host web1.…`) is no record. */
 function differencesOf({ plan }: Operation, zones: readonly string[]): Difference[] {
-  return plan.effects.map(({ what, before, after }) => {
+  return plan.effects.flatMap(({ what, before, after }) => {
     const [type = "", name = ""] = what.split(" ");
+    if (type === "host") return [];
     return { zone: zoneOf(name, zones) ?? "", name, type, before, after };
   });
 }
@@ -58,7 +59,7 @@ function differencesOf({ plan }: Operation, zones: readonly string[]): Differenc
 export function checkChangeHandler({ store, bind, host }: ChangesDeps) {
   return async ({ change }: Input<C, "checkChange">, { signal }: RequestContext): Promise<Output<C, "checkChange">> => {
     const operation = await host.get(change);
-    if (operation.type !== TYPE)
+    if (!TYPES.has(operation.type))
       throw new DvError("OPERATION_NOT_FOUND", `${change} is no change of records but ${operation.type}.`);
     const view = await store.view();
     const differences = differencesOf(operation, zonesOf(view));

@@ -120,10 +120,17 @@ async function updateAt(
 ): Promise<void> {
   const { order, signal, clock, submission } = context;
   const endpoint = view.endpoint(server, key);
+  const look = async () => (await readSets(bind, endpoint, zone, changes, { signal })).sets;
+  const stands = (side: "from" | "to") =>
+    changes.every((one, i) => sameSet(sideOf(one, direction)[side], sets[i] ?? null));
+  // Prerequisites do not compare times to live (RFC 2136 §2.4), so that is done here, as late as can be.
+  let sets = await look();
   await guard.pass(order, clock);
-  if (await bind.update(endpoint, zone, updateLines(changes, direction), { signal })) return;
-  const { sets } = await readSets(bind, endpoint, zone, changes, { signal });
-  if (changes.every((one, i) => sameSet(sideOf(one, direction).to, sets[i] ?? null))) return;
+  if (stands("from")) {
+    if (await bind.update(endpoint, zone, updateLines(changes, direction), { signal })) return;
+    sets = await look();
+  }
+  if (stands("to")) return;
   const found = changes.flatMap((one, i) => {
     const set = sets[i] ?? null;
     return sameSet(sideOf(one, direction).from, set) ? [] : [{ ...difference(one), found: shownSet(set) }];
@@ -193,8 +200,8 @@ async function tell(
   );
 }
 
-/* The same for every attempt of the step, so that a repeat is stored once. */
-function eventId({ submission, order }: StepContext, direction: Direction, fact: string): string {
+/** Id of an event of a step: the same for every attempt, so that a repeat is stored once. */
+export function eventId({ submission, order }: StepContext, direction: Direction, fact: string): string {
   const text = [submission.id, order.step, direction, fact].join(" ");
   return createHash("sha256").update(text).digest("hex").slice(0, 32);
 }

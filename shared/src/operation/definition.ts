@@ -120,6 +120,8 @@ export interface Draft {
   readonly resources: readonly string[];
   /** Ids of nodes and `cluster` whose maintenance it must respect. Default: the targets. */
   readonly touches?: readonly string[];
+  /** Milliseconds that its steps wait on purpose; the definition's deadline is so much later. Default: 0. */
+  readonly waitsMs?: number;
   /** How it can be undone, in one sentence. */
   readonly undo: string;
   /** Everything that was read and that the plan rests on; JSON. The digest is made of it and of the steps. */

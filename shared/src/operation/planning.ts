@@ -14,6 +14,8 @@ export interface FullPlan {
   readonly steps: readonly LoggedStep[];
   readonly resources: readonly string[];
   readonly touches: readonly string[];
+  /** Milliseconds that its steps wait on purpose. */
+  readonly waitsMs: number;
 }
 
 /** JSON with sorted keys, so that equal values have equal text. */
@@ -69,6 +71,7 @@ export function completePlan(draft: Draft, options: OperationOptions, kinds: Def
     })),
     resources: [...new Set(draft.resources)].sort(),
     touches: draft.touches ?? ids,
+    waitsMs: draft.waitsMs ?? 0,
   };
 }
 

@@ -180,7 +180,7 @@ export class Submitter {
   async #create(request: Request, full: FullPlan): Promise<Submitted> {
     const { definition, own, options, id, context, retryOf } = request;
     const { clock, journal, owner } = this.#deps;
-    const deadlineMs = parseDeadline(options, definition.deadlineMs);
+    const deadlineMs = parseDeadline(options, definition.deadlineMs + full.waitsMs);
     try {
       const log = await OperationLog.create(
         { journal, clock },

@@ -39,6 +39,7 @@ const BUCKETS = [
   "dv_idempotency",
   "dv_dns",
   "dv_dnsorders",
+  "dv_dnshosts",
 ];
 const STREAMS = ["DV_EVENTS", "DV_OPS", "DV_AUDIT", "DV_SEALS", ...BUCKETS.map((bucket) => `KV_${bucket}`)];
 const CORE_USERS = ["discovery", "gateway", "node-agent", "audit", "dns"].map((service) => `${service}-${own}`);
@@ -279,9 +280,9 @@ const IDENTITIES: readonly Identity[] = [
       operationSubject("op-x"),
       ...reads(
         "DV_OPS",
-        ...["nodes", "leases", "locks", "maintenance", "dns", "dnsorders"].map((name) => `KV_dv_${name}`),
+        ...["nodes", "leases", "locks", "maintenance", "dns", "dnsorders", "dnshosts"].map((name) => `KV_dv_${name}`),
       ),
-      ...writes("dv_leases", "dv_locks", "dv_dns", "dv_dnsorders"),
+      ...writes("dv_leases", "dv_locks", "dv_dns", "dv_dnsorders", "dv_dnshosts"),
       ...audit(`dns-${own}`),
       "$JS.API.INFO",
     ],

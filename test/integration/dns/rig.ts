@@ -32,6 +32,7 @@ export const lacking = ["named", "dig", "nsupdate"].filter((program) => !isInsta
 
 /** The service with what tests ask of it. */
 export interface DnsRig extends AsyncDisposable {
+  readonly id: string;
   readonly bus: ConnectedBus;
   /** The service's own folder. */
   readonly dir: string;
@@ -44,6 +45,10 @@ export interface DnsRig extends AsyncDisposable {
   change(input: Request<C, "changeRecords">): Promise<Operation>;
   /** Rolls a change back and waits for the end. */
   rollback(id: string): Promise<Operation>;
+  /** Cancels an operation and waits for its end. */
+  cancel(id: string): Promise<Operation>;
+  /** Waits until an operation is as `isSo` says. */
+  until(id: string, isSo: (operation: Operation) => boolean): Promise<Operation>;
 }
 
 /** Starts the service; resolves when it is ready. */
@@ -67,21 +72,28 @@ export async function startDns(
   );
   const ask: DnsRig["ask"] = (operation, input) =>
     gateway.request(CORE, dnsContract, operation, input, { actor: "tester", user: "ines" });
-  /** The operation as its log has it, once `isOver` says so. */
-  const until = async (operation: string, isOver: (state: string) => boolean): Promise<Operation> => {
+  const until: DnsRig["until"] = async (operation, isSo) => {
     let found: Operation | undefined;
     await waitFor(
       async () => {
         const folded = foldEntries(await coreBus.journal("DV_OPS").read(operation));
         found = folded && operationView(folded);
-        return found !== undefined && isOver(found.state);
+        return found !== undefined && isSo(found);
       },
       END_MS,
       () => `${operation} is ${found?.state}`,
     );
     return found as Operation;
   };
+  const isOver = ({ state }: Operation) => FINAL_STATES.has(state) || state === "stuck";
+  const control = async (operation: string, verb: "cancel" | "rollback") => {
+    const journal = coreBus.journal("DV_OPS");
+    const locks = await openLockTable({ bus: coreBus, clock, log: cluster.log, isLive: async () => true });
+    await requestControl({ journal, clock, locks }, operation, verb, { by: "tester", user: null, reason: null });
+    await locks.stop();
+  };
   return {
+    id,
     bus: coreBus,
     dir,
     sealKey: sealKeyOf(cluster),
@@ -98,17 +110,17 @@ export async function startDns(
     },
     change: async (input) => {
       const { id: operation } = await ask("changeRecords", input);
-      return await until(operation ?? "", (state) => FINAL_STATES.has(state as never) || state === "stuck");
+      return await until(operation ?? "", isOver);
     },
     rollback: async (operation) => {
-      const journal = coreBus.journal("DV_OPS");
-      const locks = await openLockTable({ bus: coreBus, clock, log: cluster.log, isLive: async () => true });
-      await requestControl({ journal, clock, locks }, operation, "rollback", {
-        ...{ by: "tester", user: null, reason: null },
-      });
-      await locks.stop();
-      return await until(operation, (state) => state === "rolled-back" || state === "stuck");
+      await control(operation, "rollback");
+      return await until(operation, ({ state }) => state === "rolled-back" || state === "stuck");
     },
+    cancel: async (operation) => {
+      await control(operation, "cancel");
+      return await until(operation, isOver);
+    },
+    until,
     [Symbol.asyncDispose]: async () => {
       await running.stop();
     },

@@ -219,7 +219,13 @@ export async function startNames(cluster: BusCluster): Promise<ConnectedBus> {
   const answer = { server: "ns1", role: "primary", status: "same", serial: 12, detail: "" };
   const change = { id: "op-k3x7w2mqabcde", state: "succeeded", actor: "adminkey", user: null, at: NOW };
   const check = { zone, check: "key", status: "ok", code: null, serial: null, detail: "it takes dv-2026" };
+  const host = {
+    ...{ host: "vm7.debvisor.local", kind: "vm", id: "vm-7", addresses: ["192.0.2.17"], state: "registered" },
+    ...{ code: null, detail: "", operation: change.id, registeredAt: NOW, registeredBy: "adminkey" },
+    records: [{ zone, name: "vm7.debvisor.local", type: "A", data: ["192.0.2.17"] }],
+  };
   const answers: Readonly<Record<string, unknown>> = {
+    listHosts: { items: [host], nextCursor: null },
     ...{ listServers: { items: [known], nextCursor: null }, setServer: known, deleteServer: known },
     checkServer: { server: "ns1", verdict: "ok", checks: [check] },
     ...{ listKeys: { items: [key], nextCursor: null }, setKey: key, deleteKey: key },

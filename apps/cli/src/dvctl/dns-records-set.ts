@@ -15,6 +15,10 @@ export const dnsRecordsChange = durableCommand(operation, { succeeded: reportSer
 export const dnsRecordsSet = oneRecord("set", { name, data, type, ttl, ptr }, [
   { command: "dvctl dns records set web1 192.0.2.7 --ptr", does: "Give web1 an address, and the address its name." },
   { command: "dvctl dns records set web1 192.0.2.7,192.0.2.8 --ttl 300", does: "Give it two, for five minutes each." },
+  {
+    command: "dvctl dns records set web1 192.0.2.7 --lower-ttl --ttl 600",
+    does: "Have caches forget the old one first.",
+  },
   { command: 'dvctl dns records set _dmarc "v=DMARC1; p=none" --type TXT', does: "Set a text." },
 ]);
 
