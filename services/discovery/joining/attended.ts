@@ -13,6 +13,7 @@ import { dialJoin } from "@debvisor/shared/join/dial";
 import type { JoinProof } from "@debvisor/shared/join/prove-joiner";
 import type { Logger } from "@debvisor/shared/log";
 import type { Membership } from "@debvisor/shared/node-files";
+import { clockFault } from "../model/agreed-time.ts";
 import { DialRate } from "./dial-rate.ts";
 import { joinFacts, joinRequest } from "./join-request.ts";
 import type { Machine } from "./machine.ts";
@@ -220,6 +221,8 @@ async function ask(
     if (answer.kind === "admitted") {
       const { admission } = answer;
       await takeUp(machine, keys, admission);
+      const fault = clockFault(clock.now(), admission.timeMs);
+      if (fault !== undefined) onProgress(fault);
       return { membership: admission.membership, role: admission.role, by: channel.peer.id };
     }
     if (answer.kind === "refused") throw new DvError(codeOf(answer.code), answer.message);
