@@ -2,7 +2,7 @@
 /**
  * Three servers, the clock of one hours off (RULES.md 6). It says so, and the cluster's time is that of the other two: what it decides
  * and signs has their dates. nats-server has the kernel's clock, which is right; what that does with a wrong one is in
- * test/integration/bus/wrong-clock.test.ts.
+ * test/integration/bus/follow.test.ts.
  */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
