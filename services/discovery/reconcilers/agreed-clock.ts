@@ -22,7 +22,7 @@ export interface AgreedClock extends Clock {
 
 export interface AgreedClockDeps {
   readonly clock: Clock;
-  readonly store: MembershipStore;
+  readonly store: Pick<MembershipStore, "members">;
   /** The last heartbeat of a node. */
   readonly live: (id: string) => Pick<Live, "heardAt" | "heartbeat"> | undefined;
   readonly node: string;
