@@ -32,6 +32,7 @@ import { listNodesHandler } from "./operations/list-nodes.ts";
 import { registerNodeHandler } from "./operations/register-node.ts";
 import { checkReplicasHandler, listReplicasHandler } from "./operations/replicas.ts";
 import { getHoldingHandler, getTrustHandler } from "./operations/trust.ts";
+import { type AgreedClock, agreedClock } from "./reconcilers/agreed-clock.ts";
 import { type BusControl, type BusControlOptions, createBusControl } from "./reconcilers/bus-control.ts";
 import { openDoor } from "./reconcilers/door.ts";
 import { enterFounding, type KeeperDeps, startKeeper } from "./reconcilers/membership-keeper.ts";
@@ -101,7 +102,8 @@ function startCore(
     control: options && createReplicaControl({ ...options, log }),
     store: new ReplicaStore(bus),
   };
-  const follower = secrets && trustFollower(context, members, secrets);
+  const agreed = agreedClock({ clock, store: members, live: (id) => store.live(id), node: node.id, log });
+  const follower = secrets && trustFollower({ ...context, clock: agreed }, members, secrets);
   // Before the membership was read it can neither take up what is wanted nor enter anything.
   const ready = () => (members.ready ? follower : undefined);
   const deps = { store, members, bus, control, maker: ready };
@@ -118,12 +120,22 @@ function startCore(
           definitions: discoveryDefinitions(deps),
         });
         running.push(await serve(context, bus, store, presence, host));
-        running.push(await serveCluster(context, bus, { registry: store, members, presence, host, replicas }));
+        running.push(
+          await serveCluster({ ...context, clock: agreed }, bus, {
+            registry: store,
+            members,
+            presence,
+            host,
+            replicas,
+          }),
+        );
         running.push(await serveTrust(bus, store, members, host));
         running.push(startProjector({ ...context, store, bus, owner: node.id }));
         running.push(...replicaJob(context, bus, store, members, replicas));
         running.push(replicaAgent(context, replicas));
-        running.push(...(await keepMembership(context, bus, store, members, presence, { secrets, follower })));
+        running.push(
+          ...(await keepMembership(context, bus, store, members, presence, { secrets, follower, clock: agreed })),
+        );
         return;
       } catch (error) {
         await Promise.all(running.splice(0).map((one) => one.stop()));
@@ -174,13 +186,14 @@ function trustFollower({ node, clock, log }: Context, store: MembershipStore, se
 
 /** Keeps membership and files true to each other, and the join port open. */
 async function keepMembership(
-  { node, config, clock, log }: Context,
+  { node, config, log }: Context,
   bus: Bus,
   registry: RegistryStore,
   store: MembershipStore,
   presence: Presence | undefined,
-  { secrets, follower }: { secrets: SecretsFile | undefined; follower: TrustFollower | undefined },
+  parts: { secrets: SecretsFile | undefined; follower: TrustFollower | undefined; clock: AgreedClock },
 ): Promise<Closable[]> {
+  const { secrets, follower, clock } = parts;
   const paths = nodePaths(node.dir);
   if (!secrets || !follower) {
     log.error({ file: paths.secrets }, "this server has no secrets of the cluster; it cannot let machines in");

@@ -9,10 +9,11 @@ import type { OpenEmitter } from "@debvisor/shared/audit/emitter";
 import { type Clock, systemClock } from "@debvisor/shared/clock";
 import { DvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
+import type { TokenBucket } from "@debvisor/shared/token-bucket";
 import type { Attempt } from "./audit-attempt.ts";
 import type { FailureReport } from "./auth/failures.ts";
 import { type Failure, outcomeOf, refusalOf } from "./model/audit-result.ts";
-import { TokenBucket } from "./model/rate-limit.ts";
+import { bucketOf } from "./model/rate-limit.ts";
 
 const MAX_QUEUED = 5_000;
 const ATTEMPTS = 8;
@@ -130,7 +131,7 @@ export class AuditTrail {
     let rate = this.#rates.get(caller);
     if (!rate) {
       if (this.#rates.size >= MAX_CALLERS) this.#rates.clear();
-      rate = new TokenBucket(REFUSALS_PER_MINUTE, now);
+      rate = bucketOf(REFUSALS_PER_MINUTE, now);
       this.#rates.set(caller, rate);
     }
     return rate.take(now) === 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Counts requests per caller and class. Callers that have been quiet for a while are forgotten: their buckets are full again. */
 import type { Clock } from "@debvisor/shared/clock";
+import type { TokenBucket } from "@debvisor/shared/token-bucket";
 import type { GatewayConfig } from "./config.ts";
-import { type RateClass, TokenBucket } from "./model/rate-limit.ts";
+import { bucketOf, type RateClass } from "./model/rate-limit.ts";
 
 const MAX_CALLERS = 20_000;
 const TELL_EVERY_MS = 60_000;
@@ -37,7 +38,7 @@ export class Limiter {
     }
     let bucket = caller.buckets[rateClass];
     if (!bucket) {
-      bucket = new TokenBucket(limit, now);
+      bucket = bucketOf(limit, now);
       caller.buckets[rateClass] = bucket;
     }
     const waitMs = bucket.take(now);

@@ -88,15 +88,21 @@ export const ServerSecrets = z.strictObject({
   routePassword: z.string().min(32),
   /** Cluster secret, base64 of 32 bytes or more: who has it may ask to join unattended. */
   secret: z.base64(),
+  /** 32 random bytes from which services' seal keys are made. A cluster that was founded before there was one makes them from `secret`. */
+  seal: z.base64().optional(),
 });
 export type ServerSecrets = z.output<typeof ServerSecrets>;
 
 /**
  * The key by which a service's core parts seal secrets that they keep in a bucket: 32 bytes, base64, the same on every server of
- * the cluster. Derived, so that no server has to ask another one, and of its own, so that the service needs no other secret.
+ * the cluster. Derived, so that no server has to ask another one, and of its own, so that the service needs no other secret. Not of the
+ * cluster secret, which lies on every machine's installation medium: that and a backup of the bucket would open what is sealed.
  */
-export function sealKeyFor(service: string, { cluster, secret }: Pick<ServerSecrets, "cluster" | "secret">): string {
-  const key = hkdfSync("sha256", Buffer.from(secret, "base64"), cluster, `debvisor seal ${service} v1`, 32);
+export function sealKeyFor(
+  service: string,
+  { cluster, secret, seal = secret }: Pick<ServerSecrets, "cluster" | "secret" | "seal">,
+): string {
+  const key = hkdfSync("sha256", Buffer.from(seal, "base64"), cluster, `debvisor seal ${service} v1`, 32);
   return Buffer.from(key).toString("base64");
 }
 

@@ -18,7 +18,7 @@ export type Workspaces = ReadonlyMap<string, string>;
 const NATS = /^(?:@nats-io\/|nats$)/;
 const TEST_LIBRARIES = new Set(["vitest", "fast-check"]);
 /** Beside `proto-events`, the parts of `shared` that are pure. */
-const PURE_SHARED = /^shared\/src\/(?:errors|units)(?:\.ts$|\/)/;
+const PURE_SHARED = /^shared\/src\/(?:errors|token-bucket|units)(?:\.ts$|\/)/;
 const DRIVER_SHARED = /^shared\/src\/(?:exec|errors|units|drivers|nats-server\/locate)(?:\.ts$|\/)/;
 const IMPURE_NODE =
   /^(?:fs|net|child_process|dgram|dns|http|https|http2|tls|timers|perf_hooks|worker_threads|cluster|os|process|sqlite)(?:\/|$)/;

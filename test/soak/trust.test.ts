@@ -39,21 +39,6 @@ function pidOf(nodes: readonly LabNodeStatus[], victim: (typeof VICTIMS)[number]
   return pid;
 }
 
-/** The node that runs an operation. */
-async function ownerOf(id: unknown): Promise<string> {
-  let owner = "";
-  await waitFor(
-    async () => {
-      const { instance = "" } = ((await rotation.operation(id))?.["owner"] ?? {}) as { instance?: string };
-      owner = rotation.dirs.map((dir) => readNode(dir).id).find((node) => instance.includes(node)) ?? "";
-      return owner !== "";
-    },
-    5_000,
-    () => `nobody owns ${String(id)}`,
-  );
-  return owner;
-}
-
 test.each(STEPS.flatMap((step) => VICTIMS.map((victim) => [step, victim] as const)))(
   "in step %s: %s is killed",
   LIMIT,
@@ -66,7 +51,8 @@ test.each(STEPS.flatMap((step) => VICTIMS.map((victim) => [step, victim] as cons
     // Looked up before: a rotation takes little more than a second.
     const nodes = await lab.nodes();
     const { body } = await rotation.submit();
-    const pid = pidOf(nodes, victim, await ownerOf(body["id"]));
+    const owner = readNode(rotation.dir(await rotation.ownerOf(body["id"]))).id;
+    const pid = pidOf(nodes, victim, owner);
     const wanted = before.generation + 1 + STEPS.indexOf(step);
     await waitFor(
       async () => (((await rotation.show(2)) ?? (await rotation.show(3)))?.generation ?? 0) >= wanted,

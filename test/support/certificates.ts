@@ -14,10 +14,10 @@ export function testAuthority(): Promise<Authority> {
   return createAuthority("test");
 }
 
-/** Certificate and key of a new node that is reached at `addresses`, PEM. */
-export async function issue(authority: Authority, addresses: readonly string[] = [HOST]) {
+/** Certificate and key of a new node that is reached at `addresses`, PEM. `now`: what time the issuer has. */
+export async function issue(authority: Authority, addresses: readonly string[] = [HOST], now = new Date()) {
   const { requestPem, keyPem } = await createRequest();
-  const options = { cluster: "test", nodeId: createIdentity().id, addresses, now: new Date() };
+  const options = { cluster: "test", nodeId: createIdentity().id, addresses, now };
   return { certificate: await signCertificate(authority, requestPem, options), key: keyPem };
 }
 
@@ -26,10 +26,11 @@ export async function writeServerTls(
   dir: string,
   authority: Authority,
   addresses?: readonly string[],
+  now?: Date,
 ): Promise<NatsServerTls> {
   mkdirSync(dir, { recursive: true });
   const files = { ca: "ca.pem", certificate: "node.pem", key: "node.key" };
-  const { certificate, key } = await issue(authority, addresses);
+  const { certificate, key } = await issue(authority, addresses, now);
   const tls = Object.fromEntries(Object.entries(files).map(([what, name]) => [what, path.join(dir, name)]));
   writeFileSync(tls["ca"] ?? "", authority.certificatePem);
   writeFileSync(tls["certificate"] ?? "", certificate);

@@ -66,8 +66,45 @@ export class Rotation {
     return this.#post("/v1/trust/rotation", { reason: "test", ...more }, node);
   }
 
-  async cancel(id: unknown): Promise<void> {
-    await this.#post(`/v1/operations/${String(id)}/cancel`, { reason: "test" }, 1);
+  cancel(id: unknown): Promise<unknown> {
+    return this.control("cancel", id);
+  }
+
+  /** Asks something of an operation. */
+  control(
+    verb: "cancel" | "continue" | "pause",
+    id: unknown,
+  ): Promise<{ readonly status: number; readonly body: Body }> {
+    return this.#post(`/v1/operations/${String(id)}/${verb}`, { reason: "test" }, 1);
+  }
+
+  /** Waits until an operation is in one of these states. */
+  async untilState(id: unknown, states: readonly string[], patienceMs: number): Promise<Body> {
+    let seen: Body | undefined;
+    await waitFor(
+      async () => {
+        seen = (await this.operation(id)) ?? seen;
+        return states.includes(String(seen?.["state"]));
+      },
+      patienceMs,
+      () => `${String(id)}: ${JSON.stringify(seen)}`,
+    );
+    return seen ?? {};
+  }
+
+  /** The node that runs an operation, by number. */
+  async ownerOf(id: unknown): Promise<number> {
+    let owner = -1;
+    await waitFor(
+      async () => {
+        const { instance = "" } = ((await this.operation(id))?.["owner"] ?? {}) as { instance?: string };
+        owner = this.dirs.findIndex((dir) => instance.includes(readNode(dir).id));
+        return owner >= 0;
+      },
+      5_000,
+      () => `nobody owns ${String(id)}`,
+    );
+    return owner + 1;
   }
 
   /** The operation as some gateway has it. One whose server has just read its files anew may leave a request without an answer. */
@@ -91,6 +128,46 @@ export class Rotation {
       () => `${String(id)}: ${JSON.stringify(seen)}`,
     );
     return seen ?? {};
+  }
+
+  /**
+   * A rotation that holds between `issue` and `remove`: everybody has a certificate of the new authority, and believes the old one too.
+   * A pause comes into force before the next step, whichever that is.
+   */
+  async heldAfterIssue(): Promise<{ readonly id: unknown; readonly from: string; readonly to: string }> {
+    for (let tries = 0; tries < 10; tries++) {
+      const { generation = 0 } = (await this.show()) ?? {};
+      const { id } = (await this.submit()).body;
+      await this.control("pause", id);
+      for (;;) {
+        const { state } = await this.untilState(id, ["paused", "succeeded"], 60_000);
+        if (state !== "paused") break;
+        const shown = await this.show();
+        const [old, next] = shown?.authorities ?? [];
+        if (old && next && shown?.generation === generation + 2)
+          return { id, from: old.fingerprint, to: next.fingerprint };
+        await this.control("continue", id);
+        await this.control("pause", id);
+      }
+    }
+    throw new Error("no rotation could be held between its steps");
+  }
+
+  /** Steps of a rotation that would begin now. */
+  async planned(): Promise<string[]> {
+    const { body } = await this.submit({ mode: "plan" });
+    const { steps } = body["plan"] as { readonly steps: readonly { readonly id: string }[] };
+    return steps.map(({ id }) => id);
+  }
+
+  /** Waits until every node goes by that authority alone. */
+  async untilSettled(fingerprint: string): Promise<void> {
+    const faults = () => this.unsettled(fingerprint);
+    await waitFor(
+      () => faults().length === 0,
+      60_000,
+      () => faults().join("; "),
+    );
   }
 
   /** Fingerprints of the authorities that a node believes. */

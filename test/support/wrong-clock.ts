@@ -21,6 +21,11 @@ export class WrongClock implements Disposable {
 
   /** `time`: what it shows now. */
   constructor(time: Date) {
+    this.set(time);
+  }
+
+  /** Sets it to `time` while programs run; they see it within a second. */
+  set(time: Date): void {
     const seconds = Math.round((time.getTime() - Date.now()) / 1_000);
     writeFileSync(this.#file, `${seconds < 0 ? "-" : "+"}${Math.abs(seconds)}\n`);
   }
@@ -36,9 +41,8 @@ export class WrongClock implements Disposable {
     };
   }
 
-  /** Sets it right; running programs see it within a second. */
   setRight(): void {
-    writeFileSync(this.#file, "+0\n");
+    this.set(new Date());
   }
 
   [Symbol.dispose](): void {

@@ -13,6 +13,8 @@ import { dialJoin } from "@debvisor/shared/join/dial";
 import type { JoinProof } from "@debvisor/shared/join/prove-joiner";
 import type { Logger } from "@debvisor/shared/log";
 import type { Membership } from "@debvisor/shared/node-files";
+import { clockFault } from "../model/agreed-time.ts";
+import { DialRate } from "./dial-rate.ts";
 import { joinFacts, joinRequest } from "./join-request.ts";
 import type { Machine } from "./machine.ts";
 import { freshKeys, takeUp } from "./take-up.ts";
@@ -25,7 +27,7 @@ const OTHERS_MS = 2_000;
 const ASK_MS = 10_000;
 /** How often the member is asked whether it still waits while somebody compares words, in milliseconds. */
 const STANDING_MS = 1_000;
-/** Places that are remembered; anybody on the LAN can announce some. */
+/** Places that are remembered, the newest; anybody on the LAN can announce some. */
 const MAX_PLACES = 64;
 
 /** What attended joining needs. */
@@ -72,7 +74,10 @@ export async function waitAttended(options: AttendedOptions): Promise<Attended> 
   const { machine, addresses, interfaces, log } = options;
   const places = new Map(addresses.map((place) => [hostPort(place.host, place.port), place]));
   const onPlace = (host: string, port: number) => {
-    if (addresses.length === 0 && places.size < MAX_PLACES) places.set(hostPort(host, port), { host, port });
+    if (addresses.length > 0 || places.has(hostPort(host, port))) return;
+    const [longest] = places.keys();
+    if (places.size >= MAX_PLACES && longest !== undefined) places.delete(longest);
+    places.set(hostPort(host, port), { host, port });
   };
   const waiting = await announceWaiting(machine, { interfaces }, onPlace, log).catch((error: unknown) => {
     if (addresses.length === 0) throw error;
@@ -103,6 +108,7 @@ class Search {
   readonly #places: ReadonlyMap<string, HostPort>;
   readonly #proof: JoinProof;
   readonly #clock: Clock;
+  readonly #rate: DialRate;
   /** What each place has answered that is final for this proof. */
   readonly #refused = new Map<string, DvError>();
   #said = "";
@@ -112,6 +118,7 @@ class Search {
     this.#places = places;
     this.#proof = proof;
     this.#clock = options.clock ?? systemClock;
+    this.#rate = new DialRate(this.#clock);
   }
 
   async run(): Promise<JoinChannel> {
@@ -134,9 +141,10 @@ class Search {
   }
 
   async #round(): Promise<JoinChannel | undefined> {
-    for (const [name, place] of this.#places) {
+    for (const [name, place] of [...this.#places]) {
       if (this.#options.signal.aborted) return undefined;
       if (this.#refused.has(name)) continue;
+      if (this.#options.addresses.length === 0) await this.#rate.turn(this.#options.signal);
       const channel = await this.#try(name, place);
       if (channel) return channel;
     }
@@ -213,6 +221,8 @@ async function ask(
     if (answer.kind === "admitted") {
       const { admission } = answer;
       await takeUp(machine, keys, admission);
+      const fault = clockFault(clock.now(), admission.timeMs);
+      if (fault !== undefined) onProgress(fault);
       return { membership: admission.membership, role: admission.role, by: channel.peer.id };
     }
     if (answer.kind === "refused") throw new DvError(codeOf(answer.code), answer.message);

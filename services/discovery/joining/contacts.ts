@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Whom a machine talks to before it belongs: places that mDNS or the preseed name, each dialled with its own back-off, and the proven
- * channels to them. Where an address came from decides nothing; only the proof does (RULES.md 1).
+ * channels to them. Where an address came from decides nothing; only the proof does (RULES.md 1). What mDNS alone has named is dialled at
+ * a bounded rate, one place of an address at a time; a place that was preseeded, or where a machine has proved itself, waits for no other.
  */
 import { type Clock, systemClock } from "@debvisor/shared/clock";
 import { toDvError } from "@debvisor/shared/errors";
 import { hostPort } from "@debvisor/shared/join/addresses";
 import type { JoinChannel } from "@debvisor/shared/join/channel";
 import type { Logger } from "@debvisor/shared/log";
+import { DialRate } from "./dial-rate.ts";
 
 /** Most places that are remembered, and dialled at once. */
 const MAX_PLACES = 64;
@@ -33,6 +35,11 @@ interface Place {
   known: boolean;
 }
 
+/** Whether nothing but mDNS speaks for a place. */
+function isHint({ fixed, known }: Place): boolean {
+  return !fixed && !known;
+}
+
 /** What contacts need. */
 export interface ContactOptions {
   /** Own node id: what turns out to be this machine is not dialled again. */
@@ -48,11 +55,13 @@ export interface ContactOptions {
 export class Contacts {
   readonly #options: ContactOptions;
   readonly #clock: Clock;
+  readonly #rate: DialRate;
   readonly #places = new Map<string, Place>();
 
   constructor(options: ContactOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#rate = new DialRate(this.#clock);
   }
 
   /** Remembers a place; of those that mDNS named, the longest silent one goes when there are too many. */
@@ -69,7 +78,8 @@ export class Contacts {
       port,
       fixed,
       wait: FIRST_WAIT_MS,
-      dueAt: 0,
+      // The newest goes first: who has named sixty places cannot have the next one wait for all of them.
+      dueAt: -this.#clock.monotonic(),
       dialling: false,
       channel: undefined,
       said: undefined,
@@ -88,11 +98,14 @@ export class Contacts {
   /** Dials what is due. Returns at once. */
   dialDue(): void {
     const now = this.#clock.monotonic();
-    let dialling = [...this.#places.values()].filter((place) => place.dialling).length;
-    for (const place of this.#places.values()) {
-      if (dialling >= MAX_DIALLING) return;
-      if (place.channel || place.dialling || place.dueAt > now) continue;
-      dialling++;
+    const places = [...this.#places.values()];
+    const dialling = places.filter((place) => place.dialling);
+    const due = places.filter((place) => !place.channel && !place.dialling && place.dueAt <= now);
+    // Whoever was never dialled comes first: places that do not answer must not use up the rate.
+    for (const place of due.sort((a, b) => a.dueAt - b.dueAt)) {
+      if (dialling.length >= MAX_DIALLING) return;
+      if (isHint(place) && (dialling.some(({ host }) => host === place.host) || !this.#rate.take())) continue;
+      dialling.push(place);
       void this.#dial(place);
     }
   }

@@ -15,6 +15,7 @@ import type { Preseed } from "@debvisor/shared/join/preseed";
 import type { Peer } from "@debvisor/shared/join/session";
 import type { Logger } from "@debvisor/shared/log";
 import type { Membership } from "@debvisor/shared/node-files";
+import { clockFault } from "../model/agreed-time.ts";
 import { type Effects, FoundingMessage, proposalWaitMs, quorumOf } from "../model/founding.ts";
 import { Contacts } from "./contacts.ts";
 import { joinFacts, joinRequest } from "./join-request.ts";
@@ -204,6 +205,8 @@ class Joining {
     this.#takingUp = true;
     await takeUp(machine, this.#keys, admission);
     this.#say(`admitted by ${channel.peer.id}`);
+    const fault = clockFault(this.#clock.now(), admission.timeMs);
+    if (fault !== undefined) this.#say(fault, "error");
     this.#done.resolve(admission.membership);
   }
 

@@ -94,6 +94,7 @@ export async function found(machine: Machine, founding: Founding): Promise<Membe
     authority: await createAuthority(cluster),
     routePassword: randomBytes(24).toString("hex"),
     secret: founding.secret ?? randomBytes(32).toString("base64"),
+    seal: randomBytes(32).toString("base64"),
   };
   const keys = await freshKeys();
   const member = foundingMember(machine, keys);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ClusterEntry } from "@debvisor/proto-events/membership";
 import { expect, test } from "vitest";
-import { redated } from "./founding-date.ts";
+import { closedInTime, redated } from "./founding-date.ts";
 
 const NOW = Date.UTC(2027, 4, 1);
 const DAY_MS = 86_400_000;
@@ -41,4 +41,20 @@ test.each([
   ["the clock is still in 1970", 60_000, 120_000],
 ])("nothing is changed while %s", (_when, founded, now) => {
   expect(redated(foundedAt(founded), now, DAY_MS)).toBeUndefined();
+});
+
+test("once the time of the secret is over it is entered that it is closed, and no clock opens it again", () => {
+  const open = foundedAt(NOW);
+  const closed = closedInTime(open, NOW + DAY_MS, DAY_MS);
+
+  expect(closedInTime(open, NOW + DAY_MS - 1, DAY_MS)).toBeUndefined();
+  expect(closed).toEqual({ ...open, unattendedUntil: null });
+  for (const now of [0, NOW - 30 * DAY_MS, NOW, NOW + DAY_MS]) {
+    expect(closed && closedInTime(closed, now, DAY_MS)).toBeUndefined();
+    expect((closed && redated(closed, now, DAY_MS))?.unattendedUntil ?? null).toBeNull();
+  }
+});
+
+test("a founding that has to be dated anew first is not closed", () => {
+  expect(closedInTime(foundedAt(60_000), NOW, DAY_MS)).toBeUndefined();
 });

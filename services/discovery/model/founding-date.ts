@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What becomes of the date of the founding when the founder's clock was wrong, pure (RULES.md part 5, clock skew at first boot). */
+/**
+ * What becomes of the date of the founding when the founder's clock was wrong, and of the time for which the secret lets machines in, pure
+ * (RULES.md part 5, clock skew at first boot, stolen preseed).
+ */
 import type { ClusterEntry } from "@debvisor/proto-events/membership";
 import { EARLIEST_NOW_MS } from "./certificates.ts";
 
@@ -19,4 +22,13 @@ export function redated(entry: ClusterEntry, now: number, unattendedMs: number):
     foundedAt: new Date(now).toISOString(),
     unattendedUntil: entry.unattendedUntil === null ? null : new Date(now + unattendedMs).toISOString(),
   };
+}
+
+/**
+ * The cluster's entry with unattended joining closed, once its time is over: entered, so that no clock that is set back opens it again.
+ * Undefined while there is time, when it is closed, and while the date may be wrong. `now` in milliseconds since 1970.
+ */
+export function closedInTime(entry: ClusterEntry, now: number, unattendedMs: number): ClusterEntry | undefined {
+  if (entry.unattendedUntil === null || now < Date.parse(entry.unattendedUntil)) return undefined;
+  return redated(entry, now, unattendedMs) ? undefined : { ...entry, unattendedUntil: null };
 }

@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { clusterContract } from "@debvisor/proto-events/cluster";
 import { type ClusterEntry, Member, type MembershipEntry } from "@debvisor/proto-events/membership";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
-import { type Clock, timestamp } from "@debvisor/shared/clock";
+import { timestamp } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import { hasFormed } from "@debvisor/shared/nats-server/member";
@@ -15,9 +15,10 @@ import { json, nodePaths, readJsonFileIfPresent, readMembership, writePrivateFil
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { z } from "zod";
 import { membershipOf, revokedUsers } from "../membership-of.ts";
-import { redated } from "../model/founding-date.ts";
+import { closedInTime, redated } from "../model/founding-date.ts";
 import { ADMITTED_FOR_MS, CLUSTER_KEY, joined, serversOf } from "../model/membership.ts";
 import { openWaiting, waitingKey } from "../model/words.ts";
+import type { AgreedClock } from "./agreed-clock.ts";
 import type { MembershipStore } from "./membership-store.ts";
 import type { SecretsFile } from "./secrets-file.ts";
 import type { TrustFollower } from "./trust-follower.ts";
@@ -45,7 +46,7 @@ export interface KeeperDeps {
   readonly isAlive: (id: string) => boolean;
   /** How long the cluster secret lets machines in after the founding, in milliseconds. */
   readonly unattendedMs: number;
-  readonly clock: Clock;
+  readonly clock: AgreedClock;
   readonly log: Logger;
 }
 
@@ -120,6 +121,7 @@ class Keeper {
     await this.#endWaiting();
     await this.#endTurn();
     await this.#dateFounding();
+    await this.#closeInTime();
     await this.#writeMembership();
     await this.#renew();
   }
@@ -188,6 +190,16 @@ class Keeper {
     if (!date(store.cluster())) return;
     await store.change<ClusterEntry>(CLUSTER_KEY, (entry) => entry && date(entry));
     log.warn("membership: the clock was wrong when the cluster was founded; the founding is dated anew");
+  }
+
+  /** The founder may by its own clock, which has dated it; the others only by one that most servers agree with. */
+  async #closeInTime(): Promise<void> {
+    const { store, node, clock, unattendedMs, log } = this.#deps;
+    const close = (entry: ClusterEntry) =>
+      entry.foundedBy === node || clock.isAgreed ? closedInTime(entry, clock.now(), unattendedMs) : undefined;
+    if (!close(store.cluster())) return;
+    await store.change<ClusterEntry>(CLUSTER_KEY, (entry) => entry && close(entry));
+    log.info("membership: the time is over; the cluster secret lets no more machines in");
   }
 
   async #writeMembership(): Promise<void> {

@@ -18,6 +18,7 @@ import { VERSION } from "@debvisor/shared/version";
 import { writeTls } from "../joining/take-up.ts";
 import { isDue } from "../model/certificates.ts";
 import type { Holder } from "../operations/trust.ts";
+import { clockTeller } from "./clock-teller.ts";
 import { holdingIn } from "./trust-follower.ts";
 
 const LOOK_MS = 60_000;
@@ -35,10 +36,11 @@ export interface RefresherDeps {
 /** Starts asking: at once, each hour, when the certificate is due, and when what it holds is not what is wanted. */
 export function startRefresher(deps: RefresherDeps): Closable & Holder {
   const { clock, log, dir } = deps;
+  const tell = clockTeller(clock, log);
   const stopping = new AbortController();
   let refreshing: Promise<void> | undefined;
   const refreshOnce = () => {
-    refreshing ??= refresh(deps, stopping.signal).finally(() => {
+    refreshing ??= refresh(deps, tell, stopping.signal).finally(() => {
       refreshing = undefined;
     });
     return refreshing;
@@ -78,16 +80,17 @@ export function startRefresher(deps: RefresherDeps): Closable & Holder {
  */
 export async function refreshUntilConnected(deps: RefresherDeps, signal: AbortSignal): Promise<void> {
   const { clock, log } = deps;
+  const tell = clockTeller(clock, log);
   while (!signal.aborted) {
-    await refresh(deps, signal).catch((error: unknown) =>
+    await refresh(deps, tell, signal).catch((error: unknown) =>
       log.warn({ cause: causeChain(error) }, "what members believe could not be asked for yet"),
     );
     await clock.sleep(RETRY_MS, signal);
   }
 }
 
-/** Asks one server after the other. @throws the last one's error */
-async function refresh(deps: RefresherDeps, signal: AbortSignal): Promise<void> {
+/** Asks one server after the other; `tell` hears what time that one has. @throws the last one's error */
+async function refresh(deps: RefresherDeps, tell: (right: number) => void, signal: AbortSignal): Promise<void> {
   const { dir } = deps;
   const servers = readMembership(dir)?.joinServers ?? [];
   let last: unknown;
@@ -103,6 +106,7 @@ async function refresh(deps: RefresherDeps, signal: AbortSignal): Promise<void> 
       );
       writeTls(dir, { ...admission, keyPem });
       writePrivateFile(nodePaths(dir).membership, json(admission.membership));
+      tell(admission.timeMs);
       return;
     } catch (error) {
       last = error;

@@ -12,6 +12,7 @@ import { DvError, toDvError } from "@debvisor/shared/errors";
 import { dialJoin } from "@debvisor/shared/join/dial";
 import type { Logger } from "@debvisor/shared/log";
 import { VERSION } from "@debvisor/shared/version";
+import { DialRate } from "../joining/dial-rate.ts";
 import type { MembershipStore } from "./membership-store.ts";
 
 const LOOK_MS = 10_000;
@@ -34,14 +35,19 @@ export function startSplitWatch(deps: SplitWatchDeps): Closable {
   const stopping = new AbortController();
   const strangers = new Map<string, Candidate>();
   const told = new Map<string, number>();
+  const rate = new DialRate(deps.clock);
   const browse = deps.mdns.browse(({ kind, candidate }) => {
     if (kind === "gone" || !candidate.verified) strangers.delete(candidate.instance);
     else strangers.set(candidate.instance, candidate);
   });
   const run = (async () => {
     while (!stopping.signal.aborted) {
-      for (const candidate of strangers.values())
-        if (!belongs(deps, candidate.instance)) await look(deps, candidate, told, stopping.signal);
+      for (const candidate of strangers.values()) {
+        if (belongs(deps, candidate.instance)) continue;
+        await rate.turn(stopping.signal);
+        if (stopping.signal.aborted) return;
+        await look(deps, candidate, told, stopping.signal);
+      }
       await deps.clock.sleep(LOOK_MS, stopping.signal);
     }
   })();

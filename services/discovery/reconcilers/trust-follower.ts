@@ -138,6 +138,9 @@ export class TrustFollower {
     const { next: staged, ...others } = secrets.current;
     const { certificatePem, keyPem } = next ?? {};
     const operation = entry.order?.operation ?? "";
+    // One that an operation made and has not entered yet waits beside the others; one that was entered is where the entry says.
+    const waits =
+      staged !== undefined && staged.operation !== operation && !isNamed(entry, authorityOf(staged.certificatePem));
     const following =
       certificatePem !== undefined && keyPem !== undefined
         ? {
@@ -145,7 +148,7 @@ export class TrustFollower {
             keyPem,
             operation: staged?.certificatePem === certificatePem ? staged.operation : operation,
           }
-        : staged && staged.operation !== operation
+        : waits
           ? staged
           : undefined;
     const { certificatePem: own, keyPem: key } = authority;
@@ -201,6 +204,10 @@ export class TrustFollower {
       inForce: await isInForce(),
     };
   }
+}
+
+function isNamed({ authorities }: TrustEntry, { fingerprint }: Authority): boolean {
+  return authorities.some((one) => one.fingerprint === fingerprint);
 }
 
 /** The authorities of a server's secrets, by fingerprint. */

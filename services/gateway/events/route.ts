@@ -10,7 +10,7 @@ import type { Principal } from "../auth/principal.ts";
 import type { GatewayConfig } from "../config.ts";
 import type { NodeDirectory } from "../directory.ts";
 import { EventQuery, QueryFault, type Subscription, toSubscription } from "../model/event-query.ts";
-import { TokenBucket } from "../model/rate-limit.ts";
+import { bucketOf } from "../model/rate-limit.ts";
 import { HttpError, invalidInput } from "../problem.ts";
 import type { EventHub } from "./hub.ts";
 import { sseSink, websocketSink } from "./sinks.ts";
@@ -121,7 +121,7 @@ function openWebsocket(
   const socket = request.raw.socket;
   socket.setNoDelay(true);
   const stream = deps.streams.open(deps.principalOf(request), subscription, websocketSink(websocket, socket));
-  const incoming = new TokenBucket(messagesPerMinute, systemClock.monotonic());
+  const incoming = bucketOf(messagesPerMinute, systemClock.monotonic());
   let missed = 0;
   // Subscribers have nothing to say; what they send is counted and dropped. Pings count as well: each is answered, and the
   // answers to one that does not read them would pile up here.

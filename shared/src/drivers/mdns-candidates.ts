@@ -7,6 +7,7 @@
  * against 3 MB and 0.2 s for decoding alone), it misses changed addresses, and it does not note when a known instance
  * answers again, so that a dead one could not be told from a live one.
  */
+import { TokenBucket } from "../token-bucket.ts";
 import { type MdnsTxt, type Observation, type PacketContent, readPacket } from "./mdns-records.ts";
 
 /** An instance that mDNS shows. */
@@ -53,20 +54,18 @@ interface Entry {
   shown: Candidate | undefined;
 }
 
-const PUSHES_AT_ONCE = 64;
-const PUSHES_PER_SECOND = 20;
+const PUSHES = { burst: 64, everyMs: 50 };
 
 /** A table of candidates. */
 export class Candidates {
   readonly #options: CandidateOptions;
   /** In the order of last hearing. */
   readonly #entries = new Map<string, Entry>();
-  #pushes = PUSHES_AT_ONCE;
-  #filledAt: number;
+  readonly #pushes: TokenBucket;
 
   constructor(options: CandidateOptions) {
     this.#options = options;
-    this.#filledAt = options.monotonic();
+    this.#pushes = new TokenBucket(PUSHES, options.monotonic());
   }
 
   /** Number of entries held, complete or not. */
@@ -137,12 +136,7 @@ export class Candidates {
 
   /** Strangers push each other out at a bounded rate; else a flood would turn the whole table over at the speed of the wire. */
   #mayPush(): boolean {
-    const now = this.#options.monotonic();
-    this.#pushes = Math.min(PUSHES_AT_ONCE, this.#pushes + ((now - this.#filledAt) * PUSHES_PER_SECOND) / 1000);
-    this.#filledAt = now;
-    if (this.#pushes < 1) return false;
-    this.#pushes--;
-    return true;
+    return this.#pushes.take(this.#options.monotonic()) === 0;
   }
 
   /** If a crowd has reached its limit: who of it goes first, the unverified before the verified. */

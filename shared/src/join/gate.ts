@@ -6,6 +6,7 @@
  */
 import { isIPv6 } from "node:net";
 import type { Clock } from "../clock.ts";
+import { TokenBucket } from "../token-bucket.ts";
 
 /** Bounds of a gate. */
 export interface GateLimits {
@@ -20,11 +21,6 @@ export interface GateLimits {
 /** How many sources are remembered; beyond that the one not seen for longest is forgotten and starts anew. */
 const SOURCES = 4_096;
 
-interface Bucket {
-  tokens: number;
-  filledAt: number;
-}
-
 /** A connection that has not proved itself. */
 export interface Place {
   readonly source: string;
@@ -38,7 +34,7 @@ export class ConnectionGate {
   readonly #clock: Clock;
   readonly #limits: GateLimits;
   /** In the order of last coming. */
-  readonly #buckets = new Map<string, Bucket>();
+  readonly #buckets = new Map<string, TokenBucket>();
   /** Places by source, each in the order of coming. */
   readonly #places = new Map<string, Set<Place>>();
   #open = 0;
@@ -96,16 +92,14 @@ export class ConnectionGate {
   #take(source: string): boolean {
     const now = this.#clock.monotonic();
     const { perSecond, burst } = this.#limits;
-    const known = this.#buckets.get(source);
-    const gained = known ? ((now - known.filledAt) * perSecond) / 1_000 : 0;
-    const tokens = known ? Math.min(burst, known.tokens + gained) : burst;
+    const bucket = this.#buckets.get(source) ?? new TokenBucket({ burst, everyMs: 1_000 / perSecond }, now);
     this.#buckets.delete(source);
-    this.#buckets.set(source, { tokens: tokens < 1 ? tokens : tokens - 1, filledAt: now });
+    this.#buckets.set(source, bucket);
     if (this.#buckets.size > SOURCES) {
       const [forgotten] = this.#buckets.keys();
       if (forgotten !== undefined) this.#buckets.delete(forgotten);
     }
-    return tokens >= 1;
+    return bucket.take(now) === 0;
   }
 }
 

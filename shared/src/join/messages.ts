@@ -66,7 +66,7 @@ export const Admission = z.strictObject({
   certificate: Pem,
   /** Servers only: with these it can admit others. */
   secrets: ServerSecrets.optional(),
-  /** Time of the member that answers, milliseconds since 1970; a hint for a machine whose clock is off. */
+  /** What time the cluster has, milliseconds since 1970: a machine whose clock is off says so, and does nothing else with it. */
   timeMs: z.number().int(),
 });
 export type Admission = z.output<typeof Admission>;

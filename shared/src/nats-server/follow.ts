@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Keeps a running bus member in step with its node's files, whoever writes them: the membership for the server's next start, the
- * certificates at once, and what discovery asks to have rebuilt. Files are watched and, because a watch can miss something, looked at every few seconds.
+ * certificates at once, and what discovery asks to have rebuilt. What the server writes of wrong clocks is passed on. Files are watched and, because a watch can miss something, looked at every few seconds.
  */
 import { createHash } from "node:crypto";
 import { type FSWatcher, readFileSync, watch } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { systemClock } from "../clock.ts";
 import { toDvError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { nodePaths, readMembership } from "../node-files.ts";
+import { clockLog } from "./clock-log.ts";
 import type { BusMember } from "./member.ts";
 import { serverChanges } from "./member-from-files.ts";
 import { rebuildAsAsked } from "./rebuild.ts";
@@ -21,10 +22,12 @@ const SETTLE_MS = 100;
 /** Follows the files until stopped. */
 export function followFiles(dir: string, member: BusMember, log: Logger): { stop(): void } {
   const { tls, membership, rebuild } = nodePaths(dir);
+  const clocks = clockLog(join(nodePaths(dir).nats, "nats-server.log"), log);
   const ended = new AbortController();
   let certificates = digest(Object.values(tls));
   let wake = Promise.withResolvers<void>();
   const look = async (): Promise<void> => {
+    clocks.look();
     const { server, busServers } = readMembership(dir) ?? {};
     if (server && busServers) member.adopt(serverChanges(server, busServers));
     const now = digest(Object.values(tls));

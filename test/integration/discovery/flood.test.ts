@@ -2,14 +2,12 @@
 /** Ten thousand rogue records: memory stays bounded, the event stream would not be flooded, and the true node is found. */
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { createMdns } from "@debvisor/shared/drivers/mdns";
-import { buildRecords, type MdnsRecord } from "@debvisor/shared/drivers/mdns-records";
 import { expect, test } from "vitest";
-import { announcement, nodeId } from "./instance.ts";
+import { announcement, nodeId, rogueSender } from "./instance.ts";
 
 const ROGUES = 10_000;
 /**
@@ -17,11 +15,6 @@ const ROGUES = 10_000;
  * nothing of what a flood makes us keep (the heap grows by 0.7 MB). Without the flag resident memory grows by 12 to 28 MB.
  */
 const NODE_FLAGS = ["--expose-gc", "--max-semi-space-size=4"];
-
-/** The codec below bonjour-service; it has no types of its own. */
-const { encode } = createRequire(import.meta.url)("dns-packet") as {
-  encode(packet: { type: "response"; flags: number; answers: readonly MdnsRecord[] }): Uint8Array;
-};
 
 test("ten thousand rogue records cost less than 20 MB and 40 events, and the true node is found within 10 s", async () => {
   const file = fileURLToPath(new URL("flood-child.ts", import.meta.url));
@@ -61,15 +54,10 @@ test("ten thousand rogue records cost less than 20 MB and 40 events, and the tru
 
 /** Sends each rogue's records once, in bursts that the receiver's socket buffer can hold. */
 async function sendRogues(): Promise<void> {
-  const socket = createSocket({ type: "udp4", reuseAddr: true });
-  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  socket.setMulticastInterface("127.0.0.1");
+  using rogue = await rogueSender();
   for (let n = 0; n < ROGUES; n++) {
     const tag = n.toString(16).padStart(16, "0");
-    const answers = buildRecords(announcement(nodeId("evil", n), { tag, host: `rogue-${n}` }), [`127.0.${n % 256}.9`]);
-    const packet = encode({ type: "response", flags: 1024, answers });
-    await new Promise<void>((resolve) => socket.send(packet, 5353, "224.0.0.251", () => resolve()));
+    await rogue.send(announcement(nodeId("evil", n), { tag, host: `rogue-${n}` }), `127.0.${n % 256}.9`);
     if (n % 25 === 24) await sleep(5);
   }
-  socket.close();
 }

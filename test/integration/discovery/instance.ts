@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the mDNS tests share: announcements of made-up nodes, recorded changes, waiting for a condition. */
+/** What the mDNS tests share: announcements of made-up nodes, and who sends them; recorded changes; waiting for a condition. */
+import { createSocket } from "node:dgram";
+import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CandidateChange } from "@debvisor/shared/drivers/mdns-candidates";
-import type { Announcement, MdnsTxt } from "@debvisor/shared/drivers/mdns-records";
+import { type Announcement, buildRecords, type MdnsRecord, type MdnsTxt } from "@debvisor/shared/drivers/mdns-records";
 import { makeTag } from "@debvisor/shared/drivers/mdns-tag";
+
+/** The codec below bonjour-service; it has no types of its own. */
+const { encode } = createRequire(import.meta.url)("dns-packet") as {
+  encode(packet: { type: "response"; flags: number; answers: readonly MdnsRecord[] }): Uint8Array;
+};
 
 /** Advertise key of the cluster in the tests. */
 export const KEY = new Uint8Array(32).fill(42);
@@ -19,6 +26,21 @@ export function announcement(nid: string, more: Partial<MdnsTxt> = {}, key = KEY
   const salt = "00112233aabbccdd";
   const rest = { v: "1", st: "joining" as const, role: "worker", ver: "0.1.0", host: `host-${nid.slice(-3)}` };
   return { instance: nid, port: 7443, txt: { ...rest, salt, tag: makeTag(key, salt), nid, ...more } };
+}
+
+/** Sends records of nodes that are not there, on loopback. */
+export async function rogueSender() {
+  const socket = createSocket({ type: "udp4", reuseAddr: true });
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  socket.setMulticastInterface("127.0.0.1");
+  return {
+    /** Each record once, with that address. */
+    send: async (what: Announcement, address: string): Promise<void> => {
+      const packet = encode({ type: "response", flags: 1024, answers: buildRecords(what, [address]) });
+      await new Promise<void>((resolve) => socket.send(packet, 5353, "224.0.0.251", () => resolve()));
+    },
+    [Symbol.dispose]: () => void socket.close(),
+  };
 }
 
 /** `<kind> <instance>` of a change, with the cause of a departure. */

@@ -6,6 +6,7 @@
 import { cpSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { MembershipEntry } from "@debvisor/proto-events/membership";
 import { dialJoin } from "@debvisor/shared/join/dial";
 import { nodePaths, readMembership, readNode } from "@debvisor/shared/node-files";
 import { spkiHashOf } from "@debvisor/shared/pki/certificate";
@@ -187,4 +188,33 @@ test("one that is cancelled leaves the old authority working, and the new one's 
     20_000,
     () => rotation.unsettled(authority?.fingerprint ?? "").join("; "),
   );
+});
+
+test("one that broke off in its last step is finished by the next, whose plan has that step alone", LIMIT, async () => {
+  const { id, from, to } = await rotation.heldAfterIssue();
+  // As if another operation had been there meanwhile: the last step is refused, and what it has begun cannot be undone.
+  const bus = await rotation.connect(1, "discovery");
+  const bucket = await bus.bucket("dv_members", MembershipEntry);
+  const before = await bucket.get("trust");
+  if (before?.value.kind !== "trust" || !before.value.order) throw new Error("there is no entry about the authority");
+  const order = { ...before.value.order, operation: "op-aaaaaaaaaaaaa", fence: before.value.order.fence + 1 };
+  await bucket.update("trust", { ...before.value, order }, before.revision);
+  await bus.close();
+  await rotation.control("continue", id);
+  const broken = await rotation.untilEnded(id);
+  const left = await rotation.show();
+  const plan = await rotation.planned();
+  const { body } = await rotation.submit();
+
+  expect(broken).toMatchObject({ state: "failed", error: { code: "COMMAND_FENCED" } });
+  expect(left?.authorities).toMatchObject([
+    { fingerprint: from, issues: false },
+    { fingerprint: to, issues: true },
+  ]);
+  expect(plan).toEqual(["remove"]);
+  expect(await rotation.untilEnded(body["id"])).toMatchObject({
+    state: "succeeded",
+    result: { missing: [], authority: to },
+  });
+  await rotation.untilSettled(to);
 });

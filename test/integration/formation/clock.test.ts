@@ -88,12 +88,16 @@ describe.skipIf(lacking.length > 0)(`wrong clocks (lacking here: ${lacking.join(
     expect(ahead.log.join("\n")).toContain(`"time":"${new Date(Date.now() + 10 * YEAR_MS).getUTCFullYear()}-`);
     for (const worker of workers) expectRightCertificate(worker);
 
-    for (const worker of workers) {
-      await waitFor(
-        () => worker.log.some((line) => line.includes("clock")),
-        PATIENCE_MS,
-        () => `${worker.name} does not say that its clock is wrong\n${worker.tail()}`,
-      );
+    for (const [worker, said] of [
+      [past, /The clock of this machine is \d+d( \d+h)? behind the cluster's/],
+      [ahead, /The clock of this machine is \d+d( \d+h)? ahead of the cluster's/],
+    ] as const) {
+      for (const unit of ["join: ", "discovery: "])
+        await waitFor(
+          () => worker.log.some((line) => line.startsWith(unit) && said.test(line)),
+          PATIENCE_MS,
+          () => `${unit}${worker.name} does not say by how much its clock is wrong\n${worker.tail()}`,
+        );
     }
     expect(await formation.key.members(founder)).toEqual(["m1"]);
     clocks.past.setRight();
@@ -101,3 +105,43 @@ describe.skipIf(lacking.length > 0)(`wrong clocks (lacking here: ${lacking.join(
     await formation.untilMembers(founder, ["m1", "m2", "m3"], PATIENCE_MS);
   });
 });
+
+describe.skipIf(lacking.length > 0)(
+  `a clock that is set back (lacking here: ${lacking.join(", ") || "nothing"})`,
+  () => {
+    test("does not open again what the time has closed: a preseed that is stolen later lets nobody in", {
+      timeout: 60_000,
+    }, async () => {
+      await using formation = await startFormation({ hosts: 2, servers: 1 });
+      using clock = new WrongClock(new Date());
+      const hours = { DV_DISCOVERY_UNATTENDED_HOURS: "0.0015" };
+      const server = await formation.add(0, ["single: true"], { ...clock.env, ...hours });
+      await formation.untilWritable([server], PATIENCE_MS);
+      let shown: unknown;
+      await waitFor(
+        async () => {
+          shown = (await formation.key.ask(server, "GET", "/v1/cluster"))?.body["unattendedUntil"];
+          return shown === null;
+        },
+        PATIENCE_MS,
+        () => `the cluster is open until ${JSON.stringify(shown)}\n${server.tail()}`,
+      );
+
+      // By this clock the cluster has not even been founded yet.
+      clock.set(new Date(Date.now() - 2 * HOUR_MS));
+      const thief = await formation.add(1, ["role: worker"]);
+      await waitFor(
+        () => thief.log.some((line) => line.includes("JOIN_CLOSED")),
+        PATIENCE_MS,
+        () => `${thief.name} is not refused\n${thief.tail()}\n${server.tail()}`,
+      );
+
+      const refusal = server.log.find((line) => line.includes("join: refused")) ?? "";
+      const refusedAt = Date.parse(/"time":"([^"]+)"/.exec(refusal)?.[1] ?? "");
+      expect(Date.now() - refusedAt, "the clock was back when it was refused").toBeGreaterThan(HOUR_MS);
+      expect(await formation.key.members(server)).toEqual(["m1"]);
+      const back = (await formation.key.ask(server, "GET", "/v1/cluster"))?.body;
+      expect(back?.["unattendedUntil"]).toBeNull();
+    });
+  },
+);
