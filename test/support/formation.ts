@@ -66,17 +66,14 @@ export class Formation implements AsyncDisposable {
 
   /** Waits until the gateway of each machine has had a write acknowledged. Returns when that was, by `performance.now()`. */
   async untilWritable(machines: readonly Machine[] = this.machines, patienceMs = 45_000): Promise<number> {
-    const waiting = new Set(machines);
-    await waitFor(
-      async () => {
-        for (const machine of [...waiting]) {
-          if (machine.isOn && (await this.key.isWritable(machine))) waiting.delete(machine);
-        }
-        return waiting.size === 0;
-      },
-      patienceMs,
-      () => `not writable: ${[...waiting].map(({ name }) => name).join()}\n${this.logs()}`,
-    );
+    const deadline = performance.now() + patienceMs;
+    const until = (machine: Machine) =>
+      waitFor(
+        async () => machine.isOn && (await this.key.untilWritable(machine, deadline - performance.now())),
+        deadline - performance.now(),
+        () => `${machine.name} is not writable\n${this.logs()}`,
+      );
+    await Promise.all(machines.map(until));
     return performance.now();
   }
 

@@ -5,7 +5,6 @@
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { connectSystem } from "../bus/system.ts";
 import type { BusTls } from "../bus/tls.ts";
 import type { Credential } from "../bus/trust.ts";
 import { systemClock } from "../clock.ts";
@@ -13,8 +12,10 @@ import { DvError } from "../errors.ts";
 import { hostPort } from "../join/addresses.ts";
 import type { Logger } from "../log.ts";
 import { evenOutAccounts, hearAccounts, type SystemAccess, safeTrust } from "./accounts.ts";
+import { becomeClusterOfOne, isUnused } from "./alone.ts";
 import { certificateOnDisk, showsCertificate } from "./certificate.ts";
 import type { NatsServerSettings } from "./config.ts";
+import { startHelper } from "./helper.ts";
 import { isHealthy, metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
 
 /** What a member needs besides its server's settings. */
@@ -38,8 +39,11 @@ export interface ServerChanges extends Pick<NatsServerSettings, "routes" | "rout
   readonly others: readonly string[];
 }
 
-/** Longest time for the first server to become a cluster of one. Measured: 0.6 s. */
-const FORMATION_LIMIT_MS = 20_000;
+/**
+ * How long nobody may lead the first server at first; doubles. A first election is 0.8 s after the start at the latest, and one whose
+ * votes were lost is followed by another after 4 to 9 s.
+ */
+const FIRST_ELECTION_MS = 1_200;
 /** The helper has to stay until the lone server is through with its store, however large that is. */
 const RESTART_LIMIT_MS = 600_000;
 /** A server that does not answer by then is taken for down; the start goes on without it. */
@@ -98,34 +102,34 @@ export class BusMember {
    * @throws NATS_SERVER_FAILED
    */
   async startAlone(patienceMs = 20_000): Promise<void> {
-    const first = !hasFormed(this.#options.dir);
-    const [port, clusterPort, monitorPort] = this.#options.helperPorts;
-    const helperRoute = hostPort(this.#settings.host, clusterPort);
-    const helperSettings: NatsServerSettings = {
-      ...this.#settings,
-      serverName: `${this.#settings.serverName}-helper`,
-      port,
-      clusterPort,
-      monitorPort,
-      routes: [...this.#settings.routes, helperRoute],
-      storeDir: join(this.#options.dir, "helper", "jetstream"),
-      resolverDir: join(this.#options.dir, "helper", "accounts"),
-      jetstream: first,
-    };
-    this.#launch({ ...this.#settings, routes: [...this.#settings.routes, helperRoute] });
-    const helper = startNatsProcess(
-      { binary: this.#options.binary, dir: join(this.#options.dir, "helper"), name: "helper" },
-      helperSettings,
-    );
+    for (let electionMs = FIRST_ELECTION_MS; ; electionMs *= 2) {
+      if (await this.#startWithHelper(electionMs, patienceMs)) break;
+      this.#options.log.info({ electionMs }, "nobody was elected; the server begins anew");
+    }
+    this.#markFormed();
+  }
+
+  /** False when the first start came to nothing, and nothing is left of it. */
+  async #startWithHelper(electionMs: number, patienceMs: number): Promise<boolean> {
+    const { binary, dir, helperPorts: ports } = this.#options;
+    const { storeDir, host, port } = this.#settings;
+    const first = !hasFormed(dir);
+    // Only a new group holds its first election at once, and one that was killed on its way to that is no new one.
+    if (first && isUnused(storeDir)) rmSync(storeDir, { recursive: true, force: true });
+    this.#launch(this.#settings);
+    const server = this.#running();
+    const helper = await startHelper({ binary, dir, ports, votes: first, patienceMs }, server);
     try {
-      if (first) await this.#becomeClusterOfOne(helperSettings.serverName);
-      await waitForHealth(this.#running(), patienceMs);
+      const access = this.#access([hostPort(host, port)]);
+      if (first && !(await becomeClusterOfOne(server, helper.name, access, electionMs))) {
+        await this.#take().stop();
+        return false;
+      }
+      await waitForHealth(server, patienceMs);
+      return true;
     } finally {
       await helper.stop();
-      rmSync(join(this.#options.dir, "helper"), { recursive: true, force: true });
     }
-    this.#running().reload(this.#settings);
-    this.#markFormed();
   }
 
   /**
@@ -204,9 +208,7 @@ export class BusMember {
    */
   whileStopped<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#starting.then(async () => {
-      const server = this.#running();
-      this.#server = undefined; // Whoever sees it end must not start it again.
-      const result = await server.stop().then(work);
+      const result = await this.#take().stop().then(work);
       await this.#launchAmongOthers();
       if (!this.#stopping) await waitForHealth(this.#running(), RESTART_LIMIT_MS);
       return result;
@@ -216,6 +218,13 @@ export class BusMember {
       () => undefined,
     );
     return done;
+  }
+
+  /** The running server, whose end is nobody's business from now on. */
+  #take(): NatsProcess {
+    const server = this.#running();
+    this.#server = undefined;
+    return server;
   }
 
   #running(): NatsProcess {
@@ -281,29 +290,6 @@ export class BusMember {
       .catch((error: unknown) => {
         if (!this.#stopping) this.#options.log.error({ error: String(error) }, "nats-server did not come back");
       });
-  }
-
-  /** Removes the helper from the meta group while it is online, which leaves a group of one. */
-  async #becomeClusterOfOne(helperName: string): Promise<void> {
-    const { host, port, serverName } = this.#settings;
-    const deadline = systemClock.monotonic() + FORMATION_LIMIT_MS;
-    const { credential, servers, tls } = this.#access([hostPort(host, port)]);
-    const system = await connectSystem(servers, credential, FORMATION_LIMIT_MS, tls);
-    try {
-      for (;;) {
-        const meta = await metaGroup(this.#settings);
-        if (meta?.leader === serverName && meta.size === 1) return;
-        if (meta?.leader === serverName) await system.askRemoval(helperName);
-        else if (meta?.leader) await system.stepDown(serverName);
-        if (systemClock.monotonic() > deadline) {
-          const log = this.#running().logTail();
-          throw new DvError("NATS_SERVER_FAILED", `The bus did not become a cluster of one: ${log}`);
-        }
-        await systemClock.sleep(30);
-      }
-    } finally {
-      await system.close();
-    }
   }
 
   #markFormed(): void {

@@ -9,6 +9,8 @@ import { DvError } from "../errors.ts";
 import { clearOtherAccounts, safeTrust } from "./accounts.ts";
 import { type NatsServerSettings, natsServerConfig } from "./config.ts";
 
+/** Pause between two looks at a server that is starting. */
+const LOOK_MS = 20;
 const PEER_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /** Where a server's files are. */
@@ -26,6 +28,7 @@ export interface NatsProcess {
   readonly settings: NatsServerSettings;
   /** Resolves when the process has ended. */
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  readonly hasEnded: boolean;
   /** Last lines of its log. */
   logTail(): string;
   /** Writes a new configuration for the next start; the running server goes on as it is. */
@@ -69,6 +72,9 @@ export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSet
     pid: child.pid,
     settings,
     exited,
+    get hasEnded() {
+      return child.exitCode !== null || child.signalCode !== null;
+    },
     logTail: () => tail(logFile),
     rewrite,
     reload: (next) => {
@@ -81,24 +87,39 @@ export function startNatsProcess(files: NatsServerFiles, settings: NatsServerSet
 
 /** Waits until the server says it is healthy, JetStream included. @throws NATS_SERVER_FAILED with the last lines of its log */
 export async function waitForHealth(server: NatsProcess, patienceMs: number, signal?: AbortSignal): Promise<void> {
+  await waitUntil(() => isHealthy(server), "is not healthy", server, patienceMs, signal);
+}
+
+/** Waits until clients and other servers can connect; its streams may have no leader yet. @throws NATS_SERVER_FAILED */
+export async function waitUntilListening(server: NatsProcess, patienceMs: number): Promise<void> {
+  await waitUntil(() => saysOk(server, "healthz?js-enabled-only=true"), "does not listen", server, patienceMs);
+}
+
+async function waitUntil(
+  condition: () => Promise<boolean>,
+  otherwise: string,
+  server: NatsProcess,
+  patienceMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const deadline = systemClock.monotonic() + patienceMs;
-  let ended = false;
-  void server.exited.then(() => {
-    ended = true;
-  });
-  while (!ended && !signal?.aborted && systemClock.monotonic() < deadline) {
-    if (await isHealthy(server)) return;
-    await systemClock.sleep(40, signal);
+  while (!server.hasEnded && !signal?.aborted && systemClock.monotonic() < deadline) {
+    if (await condition()) return;
+    await systemClock.sleep(LOOK_MS, signal);
   }
   throw new DvError(
     "NATS_SERVER_FAILED",
-    `nats-server ${server.settings.serverName} ${ended ? "ended" : "is not healthy"}: ${server.logTail()}`,
+    `nats-server ${server.settings.serverName} ${server.hasEnded ? "ended" : otherwise}: ${server.logTail()}`,
   );
 }
 
 /** True when `/healthz` says so. */
 export async function isHealthy(server: NatsProcess): Promise<boolean> {
-  const reply = await monitor(server.settings, "healthz");
+  return await saysOk(server, "healthz");
+}
+
+async function saysOk(server: NatsProcess, path: string): Promise<boolean> {
+  const reply = await monitor(server.settings, path);
   return (reply as { status?: string } | undefined)?.status === "ok";
 }
 
