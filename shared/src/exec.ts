@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The one function that runs outside programs (STYLE.md B7): an argument array, never a shell, a fixed environment, a
- * mandatory time limit, an output limit, an abort signal, and a command line that is logged with secrets masked. Success and
- * failure have the same shape, so a driver decides on data. On node:child_process, because execa costs 10 MB of memory in
- * every process that runs one program (docs/adr/0014-child-process-instead-of-execa.md).
+ * The one function that runs outside programs (STYLE.md B7; for those that stay: drivers/standing-program.ts): an argument array,
+ * never a shell, a fixed environment, a mandatory time limit, an output limit, an abort signal, and a command line that is logged
+ * with secrets masked. Success and failure have the same shape, so a driver decides on data. On node:child_process, because execa
+ * costs 10 MB of memory in every process that runs one program (docs/adr/0014-child-process-instead-of-execa.md).
  */
 import { spawn } from "node:child_process";
 import { constants } from "node:fs";

@@ -2,7 +2,7 @@
 /**
  * The programs of BIND (bind9-dnsutils, checked with 9.18.49): dig for questions and transfers, nsupdate for updates (RFC 2136). A key
  * goes to them in a file of mode 0600 that lives as long as the call (`-k`), never in an argument (`-y`), where every process of the
- * machine would see it. nsupdate gets all of a change in one message: 500 records take as long as one.
+ * machine would see it. Plain questions go to digs that stay (`bind/digs.ts`). nsupdate gets all of a change in one message: 500 records take as long as one.
  */
 import { mkdirSync, rmSync } from "node:fs";
 import { DvError } from "@debvisor/shared/errors";

@@ -75,6 +75,27 @@ describe.skipIf(lacking.length > 0)("digs that stay", () => {
     expect(reply?.records).toHaveLength(texts.length);
   });
 
+  test("sign by the key that is asked with, and by no other that is there", async () => {
+    const { name, secret } = named.strange("strange");
+    const strange = { ...ns1, key: { name, algorithm: "hmac-sha256", secret } };
+    const question = [{ name: ZONE, type: "SOA" }];
+    const kinds = [ns1, strange, { ...ns1, key: null }];
+
+    const replies: string[] = [];
+    for (const endpoint of [...kinds, ...kinds, ...kinds]) {
+      const [reply] = await bind.query(endpoint, question);
+      replies.push(`${reply?.status} ${reply?.records.length}`);
+    }
+
+    const wanted = ["NOERROR 1", "NOTAUTH 0", "NOERROR 1"];
+    expect(replies).toEqual([...wanted, ...wanted, ...wanted]);
+    expect(
+      digs()
+        .map(({ commandLine }) => / -k /.test(commandLine))
+        .sort(),
+    ).toEqual([false, true, true]);
+  });
+
   test("are few, however many questions come at once", async () => {
     const replies = await Promise.all(Array.from({ length: 60 }, soa));
 
