@@ -101,8 +101,9 @@ function recordOf(
 
 function isSoAlready(folded: Folded, request: ControlVerb): boolean {
   if (request === "cancel") {
-    const undoes = folded.undoing && folded.state !== "stuck";
-    return folded.state === "cancelled" || (!folded.endedAt && (folded.cancel !== null || undoes));
+    // A cancel of one that is stuck gives it up, also when it is stuck because it was cancelled.
+    const goesBack = folded.state !== "stuck" && (folded.cancel !== null || folded.undoing);
+    return folded.state === "cancelled" || (!folded.endedAt && goesBack);
   }
   if (request === "pause") return !folded.endedAt && folded.pause !== null;
   if (request === "confirm") return folded.confirmed;

@@ -106,6 +106,26 @@ describe("an operation that fails", () => {
     expect(one.world.snapshot()).toEqual({});
   });
 
+  test("is stuck after a cancel as well, and a second cancel gives it up", async () => {
+    await using one = await rig();
+    const gate = Promise.withResolvers<void>();
+    one.world.trouble.set("node-1-1/do", { before: () => gate.promise });
+    one.world.trouble.set("node-1-0/undo", { before: failing("still busy") });
+    const cancel = (id: string) => one.engine.control(id, "cancel", { by: "bob", user: null, reason: null });
+    const { id } = await one.submit({ nodes: "node-1", value: "new", parts: 2 });
+    await until(async () => (await one.engine.get(id ?? "")).steps[0]?.state === "done");
+    await cancel(id ?? "");
+    gate.resolve();
+    await until(async () => (await one.engine.get(id ?? "")).state === "stuck");
+    await cancel(id ?? "");
+    await until(async () => (await one.engine.get(id ?? "")).endedAt !== null);
+
+    const given = await one.engine.get(id ?? "");
+    expect(given).toMatchObject({ state: "failed", error: { message: expect.stringContaining("Given up by bob") } });
+    expect(one.world.snapshot()).toHaveProperty("node-1-0", "new");
+    await until(() => Promise.resolve(one.engine.locks().length === 0));
+  });
+
   test("leaves the other targets done, and can be tried again for the failed ones alone", async () => {
     await using one = await rig(4);
     one.world.trouble.set("node-3-0/do", { before: failing() });
