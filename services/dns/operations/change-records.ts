@@ -137,7 +137,11 @@ function stepsOf(
   return {
     steps: [
       // A server that goes on giving out the old time to live would make the wait worthless.
-      ...updateSteps(lower, { ...how, everywhere: true }, { id: "lower", verb: "lower the time to live of" }),
+      ...updateSteps(
+        lower,
+        { ...how, everywhere: true, yields: true },
+        { id: "lower", verb: "lower the time to live of" },
+      ),
       wait,
       ...updateSteps(change, how),
       ...updateSteps(restore, how, { id: "restore", verb: "set the time to live of" }),

@@ -15,7 +15,7 @@ export type SetKey = Pick<Goal, "zone" | "name" | "type">;
 export type Read = (set: SetKey) => RrSet | null;
 
 /** How an update is carried out, whatever it changes. */
-export type UpdateHow = Pick<UpdateParams, "servers" | "key" | "propagationMs" | "everywhere">;
+export type UpdateHow = Pick<UpdateParams, "servers" | "key" | "propagationMs" | "everywhere" | "yields">;
 
 /** What the primaries have of some sets, one question for each, one look for each zone. @throws DNS_* */
 export async function readAll(

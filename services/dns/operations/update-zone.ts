@@ -35,6 +35,8 @@ export interface UpdateParams {
   readonly propagationMs: number;
   /** Whether the step fails, and is undone, where not every server answers alike in time. */
   readonly everywhere: boolean;
+  /** Whether its undo leaves to somebody else what they have changed since. */
+  readonly yields?: boolean;
 }
 
 /** Beyond the time that the servers have to answer alike. */
@@ -73,11 +75,13 @@ async function change(
 ): Promise<ZoneResult> {
   const view = await deps.store.view();
   const servers = serversOf(view, params.zone, params.servers ?? undefined);
-  const server = await updateOne(deps, params, { context, view, servers, direction });
-  const answers = await watch(deps.bind, view, servers, params, context, direction);
+  const { server, changes } = await updateOne(deps, params, { context, view, servers, direction });
+  if (changes.length === 0) return { zone: params.zone, server, propagated: true, servers: [] };
+  const own = { ...params, changes };
+  const answers = await watch(deps.bind, view, servers, own, context, direction);
   const propagated = answers.every(({ status }) => status === "same");
   const result: ZoneResult = { zone: params.zone, server, propagated, servers: answers };
-  await tell(deps.bus, params, result, context, direction);
+  await tell(deps.bus, own, result, context, direction);
   if (params.everywhere && !propagated && direction === "do") throw notEverywhere(params.zone, answers);
   return result;
 }
@@ -97,13 +101,16 @@ interface Attempt {
   readonly direction: Direction;
 }
 
-/** Updates the first primary that answers; returns its name. @throws CONFLICT, COMMAND_FENCED, DNS_* */
-async function updateOne(deps: UpdateDeps, params: UpdateParams, attempt: Attempt): Promise<string> {
+/** Updates the first primary that answers; returns its name and what it was asked for. @throws CONFLICT, COMMAND_FENCED, DNS_* */
+async function updateOne(
+  deps: UpdateDeps,
+  params: UpdateParams,
+  attempt: Attempt,
+): Promise<{ readonly server: string; readonly changes: readonly SetChange[] }> {
   let failure: unknown = new DvError("DNS_UNREACHABLE", `No primary of ${params.zone} answers.`);
   for (const server of attempt.servers.primaries) {
     try {
-      await updateAt(server, deps, params, attempt);
-      return server.name;
+      return { server: server.name, changes: await updateAt(server, deps, params, attempt) };
     } catch (error) {
       if (toDvError(error).code !== "DNS_UNREACHABLE") throw error;
       failure = error;
@@ -115,22 +122,51 @@ async function updateOne(deps: UpdateDeps, params: UpdateParams, attempt: Attemp
 async function updateAt(
   server: DnsServer,
   { bind, bus, guard }: UpdateDeps,
-  { zone, changes, key }: UpdateParams,
-  { context, view, direction }: Attempt,
-): Promise<void> {
-  const { order, signal, clock, submission } = context;
+  params: UpdateParams,
+  attempt: Attempt,
+): Promise<readonly SetChange[]> {
+  const { zone, changes, key } = params;
+  const { context, view, direction } = attempt;
+  const { order, signal, clock, done } = context;
   const endpoint = view.endpoint(server, key);
   const look = async () => (await readSets(bind, endpoint, zone, changes, { signal })).sets;
-  const stands = (side: "from" | "to") =>
-    changes.every((one, i) => sameSet(sideOf(one, direction)[side], sets[i] ?? null));
   // Prerequisites do not compare times to live (RFC 2136 §2.4), so that is done here, as late as can be.
   let sets = await look();
+  const open = direction === "undo" ? leftToUndo(params, sets, done) : changes;
+  const stands = (side: "from" | "to") =>
+    changes.every((one, i) => !open.includes(one) || sameSet(sideOf(one, direction)[side], sets[i] ?? null));
   await guard.pass(order, clock);
-  if (stands("from")) {
-    if (await bind.update(endpoint, zone, updateLines(changes, direction), { signal })) return;
+  if (open.length > 0 && stands("from")) {
+    if (await bind.update(endpoint, zone, updateLines(open, direction), { signal })) return open;
     sets = await look();
   }
-  if (stands("to")) return;
+  if (stands("to")) return open;
+  throw await refusal(bus, params, attempt, sets);
+}
+
+/**
+ * What an undo has to take back. Where nothing of a step is there that is not known to have succeeded, and of one that yields, what
+ * somebody else has changed is left to them.
+ */
+function leftToUndo(
+  { changes, yields = false }: UpdateParams,
+  sets: readonly (RrSet | null)[],
+  done: unknown,
+): readonly SetChange[] {
+  const found = (i: number) => sets[i] ?? null;
+  const isNowhere = changes.every(({ after }, i) => !sameSet(after, found(i)));
+  if (!yields && (done !== null || !isNowhere)) return changes;
+  return changes.filter(({ before, after }, i) => sameSet(before, found(i)) || sameSet(after, found(i)));
+}
+
+/** Tells of records that are otherwise than they were planned on. */
+async function refusal(
+  bus: Bus,
+  { zone, changes }: UpdateParams,
+  { context, direction }: Attempt,
+  sets: readonly (RrSet | null)[],
+): Promise<DvError> {
+  const { submission } = context;
   const found = changes.flatMap((one, i) => {
     const set = sets[i] ?? null;
     return sameSet(sideOf(one, direction).from, set) ? [] : [{ ...difference(one), found: shownSet(set) }];
@@ -142,7 +178,7 @@ async function updateAt(
     { change: submission.id as never, zone, records },
     { subject: zone, id: eventId(context, direction, "refused"), actor: submission.actor },
   );
-  throw new DvError("CONFLICT", conflictText(records, direction), { details: { zone, records } });
+  return new DvError("CONFLICT", conflictText(records, direction), { details: { zone, records } });
 }
 
 function conflictText(
