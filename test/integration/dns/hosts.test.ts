@@ -19,16 +19,18 @@ const cluster = sharedBusCluster({ servers: 1 });
 const ZONE = "debvisor.local";
 let bind: TestBind;
 let dns: DnsRig;
+/** A second server's: only one of them registers nodes. */
+let other: DnsRig;
 let discovery: ConnectedBus;
 
 beforeAll(async () => {
   if (lacking.length > 0) return;
   bind = await startBind();
-  dns = await startDns(cluster());
+  [dns, other] = [await startDns(cluster()), await startDns(cluster())];
   discovery = await cluster().connectCore("discovery");
 });
 afterAll(async () => {
-  await dns?.[Symbol.asyncDispose]();
+  await Promise.all([dns?.[Symbol.asyncDispose](), other?.[Symbol.asyncDispose]()]);
   await bind?.[Symbol.asyncDispose]();
 });
 
@@ -142,6 +144,9 @@ describe("a node", () => {
 
     expect([await seen(`node-1.${ZONE}`, "A"), await pointer(12)]).toEqual([[], []]);
     expect([await seen(`node-3.${ZONE}`, "A"), await pointer(33)]).toEqual([["192.0.2.33"], [`node-3.${ZONE}.`]]);
+    const { items } = await dns.ask("listChanges", { limit: 200 });
+    const ofThree = items.filter(({ records }) => records.some(({ name }) => name === `node-3.${ZONE}`));
+    expect(ofThree.map(({ state, actor }) => [state, actor])).toEqual([["succeeded", "system"]]);
   });
 });
 
