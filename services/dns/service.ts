@@ -12,7 +12,9 @@ import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DnsConfig, dnsConfig } from "./config.ts";
 import { dnsDefinitions } from "./definitions.ts";
 import { type Bind, createBind } from "./drivers/bind.ts";
+import { withFreshKeys } from "./drivers/fresh-keys.ts";
 import { checkChangeHandler, listChangesHandler } from "./operations/changes.ts";
+import { checkKeyHandler } from "./operations/check-key.ts";
 import { checkDnssecHandler } from "./operations/dnssec.ts";
 import { deleteKeyHandler, listKeysHandler, setKeyHandler } from "./operations/keys.ts";
 import { checkPropagationHandler, listRecordsHandler } from "./operations/records.ts";
@@ -29,7 +31,8 @@ export const dnsService = defineService({
     const { coreBus: bus, config, node } = context;
     if (!bus) return { ready: () => undefined, stop: () => Promise.resolve() };
     const store = new DnsStore(bus, sealKey(node.dir));
-    const bind = createBind({ folder: join(node.stateDir, "keys"), answerMs: config.answerMs });
+    const programs = createBind({ folder: join(node.stateDir, "keys"), answerMs: config.answerMs });
+    const bind = withFreshKeys(programs, () => context.clock.monotonic());
     const definitions = dnsDefinitions({ store, bind, bus, zone: config.zone });
     const host = startOperationHost(context, bus, { service: "dns", contract: dnsEngineContract, definitions });
     const served = await serve(context, bus, { store, bind, host });
@@ -57,7 +60,7 @@ function serve(
   bus: Bus,
   { store, bind, host }: { readonly store: DnsStore; readonly bind: Bind; readonly host: OperationHost },
 ): Promise<Closable> {
-  const servers = { store, bind, bus, clock };
+  const servers = { store, bind, bus, clock, host };
   const records = { store, bind, zone: config.zone };
   return bus.serve(dnsContract, "core", {
     listServers: listServersHandler(servers),
@@ -65,8 +68,10 @@ function serve(
     deleteServer: deleteServerHandler(servers),
     checkServer: checkServerHandler(servers),
     listKeys: listKeysHandler({ store }),
-    setKey: setKeyHandler({ store, clock }),
+    setKey: setKeyHandler({ store, bus, clock }),
     deleteKey: deleteKeyHandler({ store }),
+    checkKey: checkKeyHandler({ store, bind, bus, clock }),
+    rotateKeys: host.handler("dns.rotate-keys"),
     listRecords: listRecordsHandler(records),
     checkPropagation: checkPropagationHandler(records),
     checkDnssec: checkDnssecHandler({ store, bind, clock }),

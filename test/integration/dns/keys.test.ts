@@ -2,17 +2,16 @@
 /** Servers and keys on a real BIND: what a probe finds, by name, and that a secret is nowhere but sealed. */
 import { mkdtempSync, readdirSync } from "node:fs";
 import path from "node:path";
-import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
 import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
 import { createBind } from "../../../services/dns/drivers/bind.ts";
+import { NO_KEYS } from "../../../services/dns/model/key-ring.ts";
 import { checkServerHandler } from "../../../services/dns/operations/servers.ts";
 import { DNS_ENTRY, DnsEntry, DnsStore } from "../../../services/dns/reconcilers/dns-store.ts";
 import { startBind, type TestBind } from "../../support/bind.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
-import { waitFor } from "../../support/wait-for.ts";
-import { type DnsRig, lacking, startDns } from "./rig.ts";
+import { type DnsRig, eventsOf, lacking, startDns } from "./rig.ts";
 
 const test = base.skipIf(lacking.length > 0);
 const cluster = sharedBusCluster({ servers: 1 });
@@ -38,20 +37,6 @@ async function check(more: Record<string, unknown>) {
   const found = await dns.ask("checkServer", { server: "probe" });
   await dns.ask("deleteServer", { server: "probe" });
   return { verdict: found.verdict, ...Object.fromEntries(found.checks.map((one) => [one.check, one])) };
-}
-
-/** Every event of the stream so far. */
-async function eventsOf(bus: ConnectedBus): Promise<string> {
-  const { lastSeq } = await bus.eventRange();
-  const found: unknown[] = [];
-  const reader = await bus.readEvents({ fromSeq: 1, onEvent: (event) => void found.push(event) });
-  await waitFor(
-    () => found.length >= lastSeq,
-    10_000,
-    () => `${found.length} of ${lastSeq} events were read`,
-  );
-  await reader.stop();
-  return JSON.stringify(found);
 }
 
 test("a server with the right key is found in order", async () => {
@@ -156,9 +141,13 @@ test("a secret is in no answer, no entry of the bucket, no event, and no file on
 test("a key that was sealed for another cluster cannot be used, and can be given anew", async () => {
   const bucket = await dns.bus.bucket("dv_dns", DnsEntry);
   const entry = await bucket.get(DNS_ENTRY);
-  const { servers = [], keys = [] } = entry?.value ?? {};
+  const { servers = [], keys = [], ring = NO_KEYS } = entry?.value ?? {};
   const sealed = { iv: "AAAAAAAAAAAAAAAA", box: "AAAA", tag: "AAAAAAAAAAAAAAAAAAAAAA==" };
-  await bucket.update(DNS_ENTRY, { servers, keys: keys.map((key) => ({ ...key, sealed })) }, entry?.revision ?? 0);
+  await bucket.update(
+    DNS_ENTRY,
+    { servers, ring, keys: keys.map((key) => ({ ...key, sealed })) },
+    entry?.revision ?? 0,
+  );
 
   await dns.ask("setServer", {
     server: "probe",

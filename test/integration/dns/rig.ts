@@ -21,6 +21,7 @@ import { type DnsConfig, dnsConfig } from "../../../services/dns/config.ts";
 import { dnsService } from "../../../services/dns/service.ts";
 import { isInstalled } from "../../../tools/test-requirements.ts";
 import { type TestBind, type TestKey, ZONES } from "../../support/bind.ts";
+import type { ManagedBind } from "../../support/bind-managed.ts";
 import { type BusCluster, randomNodeId } from "../../support/bus-cluster.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -42,6 +43,14 @@ export interface DnsRig extends AsyncDisposable {
   configure(bind: TestBind, key?: TestKey): Promise<void>;
   /** Submits a change set and waits for its end. */
   change(input: Request<C, "changeRecords">): Promise<Operation>;
+  /** Names the servers of a BIND on members: ns1 and ns2. */
+  manage(bind: ManagedBind): Promise<void>;
+  /** An operation at its end. */
+  ended(id: string): Promise<Operation>;
+  /** State of one of its steps. */
+  stepOf(id: string, step: string): Promise<string | undefined>;
+  /** Rotates keys and waits for the end. */
+  rotate(input: Request<C, "rotateKeys">): Promise<Operation>;
   /** Rolls a change back and waits for the end. */
   rollback(id: string): Promise<Operation>;
 }
@@ -72,8 +81,7 @@ export async function startDns(
     let found: Operation | undefined;
     await waitFor(
       async () => {
-        const folded = foldEntries(await coreBus.journal("DV_OPS").read(operation));
-        found = folded && operationView(folded);
+        found = await read(operation);
         return found !== undefined && isOver(found.state);
       },
       END_MS,
@@ -81,6 +89,12 @@ export async function startDns(
     );
     return found as Operation;
   };
+  const read = async (operation: string): Promise<Operation | undefined> => {
+    const folded = foldEntries(await coreBus.journal("DV_OPS").read(operation));
+    return folded && operationView(folded);
+  };
+  const ended = (operation: string | null) =>
+    until(operation ?? "", (state) => FINAL_STATES.has(state as never) || state === "stuck");
   return {
     bus: coreBus,
     dir,
@@ -96,10 +110,11 @@ export async function startDns(
           ...{ server: "ns2", address: "127.0.0.1", port: bind.secondary.port, role: "secondary", zone },
         } as const);
     },
-    change: async (input) => {
-      const { id: operation } = await ask("changeRecords", input);
-      return await until(operation ?? "", (state) => FINAL_STATES.has(state as never) || state === "stuck");
-    },
+    manage: (bind) => manage(ask, bind),
+    ended,
+    stepOf: async (operation, step) => (await read(operation))?.steps.find(({ id: one }) => one === step)?.state,
+    change: async (input) => await ended((await ask("changeRecords", input)).id),
+    rotate: async (input) => await ended((await ask("rotateKeys", input)).id),
     rollback: async (operation) => {
       const journal = coreBus.journal("DV_OPS");
       const locks = await openLockTable({ bus: coreBus, clock, log: cluster.log, isLive: async () => true });
@@ -113,6 +128,13 @@ export async function startDns(
       await running.stop();
     },
   };
+}
+
+async function manage(ask: DnsRig["ask"], { zone: name, primary, secondary }: ManagedBind): Promise<void> {
+  const own = { address: "127.0.0.1", zone: [name] };
+  await ask("setServer", { ...own, server: "ns1", port: primary.port, node: primary.node });
+  const other = { role: "secondary", port: secondary.port, node: secondary.node } as const;
+  await ask("setServer", { ...own, server: "ns2", ...other });
 }
 
 const seals = new WeakMap<BusCluster, string>();
@@ -147,4 +169,18 @@ async function contextOf(cluster: BusCluster, parts: Parts): Promise<ServiceCont
     nodeBus: coreBus,
     coreBus,
   };
+}
+
+/** Every event of the stream so far. */
+export async function eventsOf(bus: ConnectedBus): Promise<string> {
+  const { lastSeq } = await bus.eventRange();
+  const found: unknown[] = [];
+  const reader = await bus.readEvents({ fromSeq: 1, onEvent: (event) => void found.push(event) });
+  await waitFor(
+    () => found.length >= lastSeq,
+    10_000,
+    () => `${found.length} of ${lastSeq} events were read`,
+  );
+  await reader.stop();
+  return JSON.stringify(found);
 }
