@@ -42,6 +42,8 @@ export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
   "discovery.discover": { seconds: 2 },
   "dns.setServer": { address: "192.0.2.53", zone: ["debvisor.local"], key: "dv-2026" },
   "dns.setKey": { algorithm: "hmac-sha256", secret: "c2FtcGxlIHNlY3JldCBvZiAzMiBieXRlcyBsZW5ndGg=" },
+  "dns.checkKey": { algorithm: "hmac-sha256" },
+  "dns.rotateKeys": { purpose: ["transfer"], overlap: "10m", mode: "plan" },
   "dns.changeRecords": { changes: [{ name: "web1", data: ["192.0.2.7"], ptr: true }], mode: "plan" },
   "host.restartService": { reason: "It leaks memory.", wait: "30s" },
   "host.putFile": { nodes: "all", to: "/etc/motd", contentBase64: "SGVsbG8uCg==", fileMode: "0644", mode: "apply" },

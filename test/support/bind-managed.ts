@@ -14,6 +14,7 @@ import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
 import { NodeRecord } from "../../services/discovery/model/registry.ts";
 import { nodeAgentConfig } from "../../services/node-agent/config.ts";
+import { createNameserver, type Nameserver } from "../../services/node-agent/drivers/nameserver.ts";
 import { createHost } from "../../services/node-agent/host.ts";
 import { serveOrders } from "../../services/node-agent/node-orders.ts";
 import { Named, zoneFile } from "./bind.ts";
@@ -46,6 +47,8 @@ export interface ManagedNamed {
   mode(): number;
   /** Names of the keys in it, sorted. */
   names(): string[];
+  /** The file and its reader, past every order. */
+  readonly nameserver: Nameserver;
   startNode(): Promise<void>;
   stopNode(): Promise<void>;
 }
@@ -120,6 +123,8 @@ class Managed implements ManagedNamed {
   readonly named: Named;
   readonly port: number;
   readonly file: string;
+  readonly nameserver: Nameserver;
+  readonly #config: { readonly bindKeys: string; readonly bindRndc: readonly string[]; readonly bindConfig: string };
   readonly #cluster: BusCluster;
   readonly #dir: string;
   #bus: ConnectedBus | undefined;
@@ -135,6 +140,9 @@ class Managed implements ManagedNamed {
     const options = `options { default-key "rndc"; default-server 127.0.0.1; default-port ${control}; };\n`;
     writeFileSync(path.join(dir, "rndc.conf"), key + options, { mode: 0o600 });
     const controls = `${key} controls { inet 127.0.0.1 port ${control} allow { 127.0.0.1; } keys { "rndc"; }; };`;
+    const [rndc, config] = [["rndc", "-c", path.join(dir, "rndc.conf")], path.join(dir, "named.conf")];
+    this.nameserver = createNameserver({ root: "/", ownDir: path.join(dir, "node"), file: this.file, rndc, config });
+    this.#config = { bindKeys: this.file, bindRndc: rndc, bindConfig: config };
     this.named = new Named(dir, port, `include "${this.file}";\n${zones}`, controls);
   }
 
@@ -161,11 +169,7 @@ class Managed implements ManagedNamed {
   }
 
   async startNode(): Promise<void> {
-    const config = nodeAgentConfig.parse({
-      bindKeys: this.file,
-      bindRndc: ["rndc", "-c", path.join(this.#dir, "rndc.conf")],
-      bindConfig: path.join(this.#dir, "named.conf"),
-    });
+    const config = nodeAgentConfig.parse(this.#config);
     const identity = {
       ...nodeIdentity(this.node, this.name, path.join(this.#dir, "node")),
       root: "/",

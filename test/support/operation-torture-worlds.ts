@@ -13,6 +13,7 @@ import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintena
 import { isInstalled } from "../../tools/test-requirements.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
 import { changeRecordsWorld } from "./operation-torture-dns.ts";
+import { rotateKeysWorld } from "./operation-torture-keys.ts";
 import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
 import { registryWorlds } from "./operation-torture-registry.ts";
 
@@ -78,6 +79,7 @@ export function allWorlds(): readonly TortureWorld[] {
     maintenanceWorld("disable", CLUSTER),
     ...registryWorlds(),
     changeRecordsWorld(),
+    rotateKeysWorld(),
   ];
 }
 

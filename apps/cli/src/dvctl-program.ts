@@ -16,6 +16,8 @@ import { configShow } from "./dvctl/config-show.ts";
 import { contextShow } from "./dvctl/context-show.ts";
 import { credentialsCreate } from "./dvctl/credentials-create.ts";
 import { discover } from "./dvctl/discover.ts";
+import { dnsKeysCheck } from "./dvctl/dns-keys-check.ts";
+import { dnsKeysCreate } from "./dvctl/dns-keys-create.ts";
 import { dnsKeysImport } from "./dvctl/dns-keys-import.ts";
 import { dnsRecordsChange, dnsRecordsDelete, dnsRecordsSet } from "./dvctl/dns-records-set.ts";
 import { dnsServersAdd } from "./dvctl/dns-servers-add.ts";
@@ -70,6 +72,8 @@ const HANDWRITTEN = [
   auditExport,
   auditVerify,
   operationsWait,
+  dnsKeysCreate,
+  dnsKeysCheck,
   dnsKeysImport,
   dnsRecordsSet,
   dnsRecordsDelete,

@@ -223,6 +223,10 @@ export async function startNames(cluster: BusCluster): Promise<ConnectedBus> {
     ...{ listServers: { items: [known], nextCursor: null }, setServer: known, deleteServer: known },
     checkServer: { server: "ns1", verdict: "ok", checks: [check] },
     ...{ listKeys: { items: [key], nextCursor: null }, setKey: key, deleteKey: key },
+    checkKey: {
+      ...{ key: key.name, algorithm: key.algorithm, fingerprint: key.fingerprint, verdict: "ok" },
+      checks: [{ ...check, check: "signature", server: "ns1", skewSeconds: null }],
+    },
     listRecords: { items: [record], nextCursor: null },
     checkPropagation: { zone, name, propagated: true, records: [record], servers: [answer] },
     checkDnssec: { zone, verdict: "unsigned", servers: [{ ...answer, status: "unsigned", expiresAt: null }] },
