@@ -187,7 +187,7 @@ export const keyEvents = {
     version: 1,
     payload: z.object({ key: TsigKeyName, algorithm: z.string(), fingerprint: z.string() }),
   }),
-  "key.invalid": event({
+  "key.failed": event({
     summary: "A check found a TSIG key that cannot be used, or that a server does not take.",
     version: 1,
     payload: z.object({

@@ -8,10 +8,11 @@ import { DnsRole, DnsServer, DnsServerName, RecordDifference, TsigKeyName, ZoneN
 import { keyEvents, keyOperations } from "./dns-keys.ts";
 import { recordOperations } from "./dns-records.ts";
 import { contract, event, operation } from "./kit.ts";
-import { Actor, NodeRef, OperationId } from "./primitives.ts";
+import { Actor, NodeId, NodeRef, OperationId } from "./primitives.ts";
 import { listQuery, page } from "./replies.ts";
 
-const ServerFact = DnsServer.omit({ addedAt: true, addedBy: true });
+/** Events of before there were nodes do not have one. */
+const ServerFact = DnsServer.omit({ addedAt: true, addedBy: true }).extend({ node: NodeId.nullable().optional() });
 
 export const dnsContract = contract({
   service: "dns",

@@ -26,8 +26,12 @@ export const KeysFile = z.strictObject({
         secret: z.base64().min(1).max(200).describe("Secret, base64. Recorded nowhere."),
       }),
     )
-    .max(16),
-  acls: z.array(z.strictObject({ name: KeyAcl, keys: z.array(TsigKeyName).max(16) })).max(3),
+    .max(16)
+    .describe("Keys, in order."),
+  acls: z
+    .array(z.strictObject({ name: KeyAcl, keys: z.array(TsigKeyName).max(16) }))
+    .max(3)
+    .describe("Which keys are in which list."),
   lists: z
     .array(
       z.strictObject({
@@ -43,7 +47,8 @@ export const KeysFile = z.strictObject({
           .max(64),
       }),
     )
-    .max(2),
+    .max(2)
+    .describe("Servers, with the keys that sign what is sent to them."),
 });
 export type KeysFile = z.output<typeof KeysFile>;
 

@@ -12,7 +12,6 @@ import { defineService, type ServiceContext } from "@debvisor/shared/service";
 import { type DnsConfig, dnsConfig } from "./config.ts";
 import { dnsDefinitions } from "./definitions.ts";
 import { type Bind, createBind } from "./drivers/bind.ts";
-import { withFreshKeys } from "./drivers/fresh-keys.ts";
 import { checkChangeHandler, listChangesHandler } from "./operations/changes.ts";
 import { checkKeyHandler } from "./operations/check-key.ts";
 import { checkDnssecHandler } from "./operations/dnssec.ts";
@@ -20,6 +19,7 @@ import { deleteKeyHandler, listKeysHandler, setKeyHandler } from "./operations/k
 import { checkPropagationHandler, listRecordsHandler } from "./operations/records.ts";
 import { checkServerHandler, deleteServerHandler, listServersHandler, setServerHandler } from "./operations/servers.ts";
 import { DnsStore } from "./reconcilers/dns-store.ts";
+import { withFreshKeys } from "./reconcilers/fresh-keys.ts";
 
 type Context = ServiceContext<DnsConfig>;
 

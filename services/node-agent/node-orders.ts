@@ -11,7 +11,6 @@ import type { Logger } from "@debvisor/shared/log";
 import { type Ledger, openLedger } from "@debvisor/shared/operation/ledger";
 import type { NodeIdentity } from "@debvisor/shared/service";
 import type { NodeAgentConfig } from "./config.ts";
-import { createNameserver } from "./drivers/nameserver.ts";
 import { createHostControl, type Host } from "./host.ts";
 import { getBootHandler } from "./operations/get-boot.ts";
 import { getFileHandler } from "./operations/get-file.ts";
@@ -21,6 +20,7 @@ import { rebootHostHandler } from "./operations/reboot-host.ts";
 import { restartUnitHandler } from "./operations/restart-unit.ts";
 import { writeFileHandler } from "./operations/write-file.ts";
 import { createHostEvents } from "./reconcilers/host-events.ts";
+import { createNameserver } from "./reconcilers/nameserver.ts";
 import { refusalRecord, reportRefusals } from "./reconcilers/refusals.ts";
 import { within } from "./reconcilers/repeat.ts";
 

@@ -80,7 +80,7 @@ export function rotateKeysWorld(): TortureWorld {
 /** One key, in force; nothing under way. */
 async function begin(store: DnsStore, { primary }: ManagedBind): Promise<Key> {
   const key: Key = { name: keyNameOf("node", newOperationId()), secret: randomBytes(32).toString("base64") };
-  const ring = { keys: { node: key.name }, rotation: null };
+  const ring = { keys: { node: key.name }, rotation: null, undone: null };
   await store.changeRing(
     () => ({ kind: "write", ring }),
     () => ({ ...key, algorithm: "hmac-sha256" }),

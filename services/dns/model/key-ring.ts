@@ -20,11 +20,14 @@ export const KeyRing = z.object({
   rotation: z
     .object({ operation: OperationId, phase: RotationPhase, next: Names, switchedAt: Timestamp.nullable() })
     .nullable(),
+  undone: OperationId.nullable().describe(
+    "The last rotation that was taken back: an order of it that comes late is over.",
+  ),
 });
 export type KeyRing = z.output<typeof KeyRing>;
 
 /** Without any key. */
-export const NO_KEYS: KeyRing = { keys: {}, rotation: null };
+export const NO_KEYS: KeyRing = { keys: {}, rotation: null, undone: null };
 
 /** Which keys servers are to have: those in force, those that replace them, or both. */
 export type Holding = "old" | "both" | "new";
@@ -74,17 +77,20 @@ export function heldKeys({ keys, rotation }: KeyRing, purpose: KeyPurpose, holdi
 export function decideMake(ring: KeyRing, operation: OperationId, purposes: readonly KeyPurpose[]): RingDecision {
   if (ring.rotation?.operation === operation) return { kind: "done" };
   if (ring.rotation) return { kind: "refused", why: `${ring.rotation.operation} replaces the keys` };
+  if (ring.undone === operation) return { kind: "refused", why: `${operation} was undone` };
   // Its end is recorded by the names of its keys.
   if (purposes.some((purpose) => ring.keys[purpose] === keyNameOf(purpose, operation))) return { kind: "done" };
   const next = Object.fromEntries(purposes.map((purpose) => [purpose, keyNameOf(purpose, operation)]));
   return { kind: "write", ring: { ...ring, rotation: { operation, phase: "made", next, switchedAt: null } } };
 }
 
-/** Forgets a rotation that got nowhere. */
-export function decideForget(ring: KeyRing, operation: string): RingDecision {
-  if (ring.rotation?.operation !== operation) return { kind: "done" };
-  if (ring.rotation.phase !== "made") return { kind: "refused", why: `its keys are ${ring.rotation.phase}` };
-  return { kind: "write", ring: { ...ring, rotation: null } };
+/** Forgets a rotation that got nowhere, or has not begun: nor will it then. */
+export function decideForget(ring: KeyRing, operation: OperationId): RingDecision {
+  const { rotation, undone } = ring;
+  const isOwn = rotation?.operation === operation;
+  if (isOwn && rotation.phase !== "made") return { kind: "refused", why: `its keys are ${rotation.phase}` };
+  if (!isOwn && undone === operation) return { kind: "done" };
+  return { kind: "write", ring: { ...ring, rotation: isOwn ? null : rotation, undone: operation } };
 }
 
 /** Goes from one phase to the next, or back. */
@@ -106,7 +112,7 @@ export function decideEnd(ring: KeyRing, operation: string): RingDecision {
   const { rotation, keys } = ring;
   if (rotation?.operation !== operation) return { kind: "done" };
   if (rotation.phase !== "removing") return { kind: "refused", why: `its keys are ${rotation.phase}` };
-  return { kind: "write", ring: { keys: { ...keys, ...rotation.next }, rotation: null } };
+  return { kind: "write", ring: { ...ring, keys: { ...keys, ...rotation.next }, rotation: null } };
 }
 
 const LISTS: Readonly<Record<DnsServer["role"], ServerList>> = {

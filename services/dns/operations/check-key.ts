@@ -44,7 +44,7 @@ export function checkKeyHandler({ store, bind, bus, clock }: CheckKeyDeps) {
     if (failed.length > 0)
       await bus.publishEvent(
         dnsContract,
-        "key.invalid",
+        "key.failed",
         { key: key.name, fingerprint, checks: failed.slice(0, SHOWN) },
         { subject: key.name, actor, requestId },
       );

@@ -8,7 +8,7 @@ import type { Input } from "@debvisor/proto-events/kit";
 import type { KeysHeld, nameserverContract } from "@debvisor/proto-events/nameserver";
 import type { RequestContext } from "@debvisor/shared/bus/bus";
 import type { Ledger } from "@debvisor/shared/operation/ledger";
-import type { Nameserver } from "../drivers/nameserver.ts";
+import type { Nameserver } from "../reconcilers/nameserver.ts";
 import { orderOf, untilAborted } from "./order-of.ts";
 import { createTurns } from "./turns.ts";
 

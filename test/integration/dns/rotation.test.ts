@@ -9,7 +9,7 @@ import { requestControl } from "@debvisor/shared/operation/control";
 import { openLockTable } from "@debvisor/shared/operation/lock-table";
 import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
-import { createNameserver } from "../../../services/node-agent/drivers/nameserver.ts";
+import { createNameserver } from "../../../services/node-agent/reconcilers/nameserver.ts";
 import { type ManagedBind, type ManagedNamed, startManagedBind } from "../../support/bind-managed.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { rotateUnderLoad } from "../../support/rotation-load.ts";

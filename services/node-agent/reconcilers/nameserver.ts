@@ -9,11 +9,11 @@ import { join } from "node:path";
 import type { KeysFile, KeysHeld } from "@debvisor/proto-events/nameserver";
 import { toDvError } from "@debvisor/shared/errors";
 import { exec, execChecked, execError } from "@debvisor/shared/exec";
+import { readAccounts } from "../drivers/host-files/accounts.ts";
+import { type HostRoot, openFolder, systemError } from "../drivers/host-files/folder.ts";
+import { place, removeIfThere } from "../drivers/host-files/place.ts";
+import { lookAt } from "../drivers/host-files/reading.ts";
 import { keysIn, renderKeysFile } from "../model/keys-file.ts";
-import { readAccounts } from "./host-files/accounts.ts";
-import { type HostRoot, openFolder, systemError } from "./host-files/folder.ts";
-import { place, removeIfThere } from "./host-files/place.ts";
-import { lookAt } from "./host-files/reading.ts";
 
 /** Where the file is and how its reader is told; only the node's own configuration says so. */
 export interface NameserverOptions extends HostRoot {

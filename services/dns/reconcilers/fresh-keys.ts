@@ -4,7 +4,7 @@
  * one. What was refused so had no effect (RFC 8945 §5.2.1), so a rotation disturbs nobody who read the key before it was replaced.
  */
 import { toDvError } from "@debvisor/shared/errors";
-import { type Bind, type Endpoint, UPDATE_MS } from "./bind.ts";
+import { type Bind, type Endpoint, UPDATE_MS } from "../drivers/bind.ts";
 
 /** An update that was refused later than this is not sent again: two of them have to end before anybody adopts the operation. */
 const AGAIN_WITHIN_MS = UPDATE_MS / 2;
