@@ -25,7 +25,7 @@ import { nodeIdentity } from "./operation-torture-node.ts";
 const run = promisify(execFile);
 
 /** What the guide has the file of keys begin with: a secondary has to have a primary. */
-function withoutKeys(primary: number): string {
+export function withoutKeys(primary: number): string {
   return `acl debvisor-node { none; };
 acl debvisor-vm { none; };
 acl debvisor-transfer { none; };
@@ -109,6 +109,17 @@ export async function startManagedBind(cluster: BusCluster, zone = "debvisor.loc
   };
 }
 
+/** A way to tell a server to read its configuration: for its named.conf, and for whoever tells it. */
+export function controlOf(dir: string, port: number): { readonly rndc: readonly string[]; readonly controls: string } {
+  const key = `key "rndc" { algorithm hmac-sha256; secret "${randomBytes(32).toString("base64")}"; };\n`;
+  const options = `options { default-key "rndc"; default-server 127.0.0.1; default-port ${port}; };\n`;
+  writeFileSync(path.join(dir, "rndc.conf"), key + options, { mode: 0o600 });
+  return {
+    rndc: ["rndc", "-c", path.join(dir, "rndc.conf")],
+    controls: `${key} controls { inet 127.0.0.1 port ${port} allow { 127.0.0.1; } keys { "rndc"; }; };`,
+  };
+}
+
 interface Place {
   readonly dir: string;
   readonly port: number;
@@ -136,11 +147,8 @@ class Managed implements ManagedNamed {
     this.port = port;
     this.file = path.join(dir, "debvisor.keys");
     writeFileSync(this.file, withoutKeys(of), { mode: 0o640 });
-    const key = `key "rndc" { algorithm hmac-sha256; secret "${randomBytes(32).toString("base64")}"; };\n`;
-    const options = `options { default-key "rndc"; default-server 127.0.0.1; default-port ${control}; };\n`;
-    writeFileSync(path.join(dir, "rndc.conf"), key + options, { mode: 0o600 });
-    const controls = `${key} controls { inet 127.0.0.1 port ${control} allow { 127.0.0.1; } keys { "rndc"; }; };`;
-    const [rndc, config] = [["rndc", "-c", path.join(dir, "rndc.conf")], path.join(dir, "named.conf")];
+    const { rndc, controls } = controlOf(dir, control);
+    const config = path.join(dir, "named.conf");
     this.nameserver = createNameserver({ root: "/", ownDir: path.join(dir, "node"), file: this.file, rndc, config });
     this.#config = { bindKeys: this.file, bindRndc: rndc, bindConfig: config };
     this.named = new Named(dir, port, `include "${this.file}";\n${zones}`, controls);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Keys of real BINDs on members, replaced: who has which, who takes which, and that nobody notices. */
 import { execFile } from "node:child_process";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { systemClock } from "@debvisor/shared/clock";
@@ -9,6 +9,9 @@ import { requestControl } from "@debvisor/shared/operation/control";
 import { openLockTable } from "@debvisor/shared/operation/lock-table";
 import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
+import { createBind } from "../../../services/dns/drivers/bind.ts";
+import { DnsStore, findServer } from "../../../services/dns/reconcilers/dns-store.ts";
+import { withFreshKeys } from "../../../services/dns/reconcilers/fresh-keys.ts";
 import { createNameserver } from "../../../services/node-agent/reconcilers/nameserver.ts";
 import { type ManagedBind, type ManagedNamed, startManagedBind } from "../../support/bind-managed.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
@@ -103,6 +106,26 @@ test("a rotation removes the old keys everywhere: changes and transfers by them 
   });
   const { items } = await dns.ask("listRecords", {});
   expect(items.map(({ name }) => name)).toContain("web2.debvisor.local");
+});
+
+test("whoever read the old key before it went is not refused: what was answered BADKEY is sent again with the new one", async () => {
+  const store = new DnsStore(dns.bus, dns.sealKey);
+  const programs = createBind({ folder: mkdtempSync(path.join(cluster().dir, "late-")), answerMs: 2_000 });
+  const fresh = withFreshKeys(programs, () => systemClock.monotonic());
+  const before = await store.view();
+  const endpoint = before.endpoint(findServer(before, "ns1"));
+  expect((await dns.rotate({ purpose: ["node"], overlap: "0s" })).state).toBe("succeeded");
+  const lines = [`update add late.${bind.zone}. 60 A 192.0.2.99`];
+
+  await expect(programs.update(endpoint, bind.zone, lines)).rejects.toMatchObject({ code: "DNS_TSIG_BADKEY" });
+  expect(await bind.dig(`late.${bind.zone}`, "A", bind.primary.port)).toEqual([]);
+  expect(await fresh.update(endpoint, bind.zone, lines)).toBe(true);
+  expect(await bind.dig(`late.${bind.zone}`, "A", bind.primary.port)).toEqual(["192.0.2.99"]);
+  const question = { name: `late.${bind.zone}`, type: "A" };
+  expect((await programs.query(endpoint, [question]))[0]?.status).toBe("NOTAUTH");
+  expect((await fresh.query(endpoint, [question]))[0]?.records).toHaveLength(1);
+  expect((await fresh.transfer(endpoint, bind.zone)).records.length).toBeGreaterThan(3);
+  expect(await fresh.probe(endpoint, bind.zone)).toBeUndefined();
 });
 
 test("one purpose alone can be rotated", async () => {
