@@ -192,7 +192,7 @@ test.skipIf(lacking.length > 0)(
       expect((await lab.dvctl("nodes", "service", "restart", "node-1", "node-agent", "--confirm")).code).toBe(0);
       const at = ["--address", "127.0.0.1", "--port", String(port), "--zone", "managed.test", "--node", "node-1"];
       expect((await lab.dvctl("dns", "servers", "add", "ns3", ...at)).code).toBe(0);
-      const scopes = ["--scopes", "dns:key:rotate", "--scopes", "operation:operation:get"];
+      const scopes = ["--scopes", "dns:key:rotate", "--scopes", "operation:operation:wait"];
       const token = await lab.dvctl(
         "tokens",
         "create",

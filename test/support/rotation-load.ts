@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Changes of records while keys are replaced again and again: every one of them has to take effect. */
+import { setTimeout } from "node:timers/promises";
 import type { Operation } from "@debvisor/proto-events/durable";
 
 export interface LoadOptions {
@@ -31,10 +32,10 @@ export async function rotateUnderLoad({
   const wanted = new Map<string, string>();
   const failed: string[] = [];
   const ended: string[] = [];
-  let [next, during, rotating] = [0, 0, true];
+  let [next, during, rotating] = [0, 0, false];
   const client = async () => {
     // Goes on for as long as keys are replaced, so that no rotation is without changes.
-    while (next < updates || rotating) {
+    while (next < updates || ended.length < rotations) {
       const number = next++;
       const [name, address] = [`load-${number}`, `192.0.2.${(number % 250) + 1}`];
       const { state, error } = await change(name, address);
@@ -44,11 +45,14 @@ export async function rotateUnderLoad({
     }
   };
   const rotator = async () => {
+    // Spread over all changes.
     for (let i = 0; i < rotations; i++) {
+      while (next < (i * updates) / rotations) await setTimeout(50);
+      rotating = true;
       const { state, error } = await rotate();
+      rotating = false;
       ended.push(error ? `${state} ${error.code} ${error.message}` : state);
     }
-    rotating = false;
   };
   await Promise.all([rotator(), ...Array.from({ length: clients }, client)]);
   return { wanted, failed, rotations: ended, during };

@@ -4,6 +4,7 @@ import type { DnsServer } from "@debvisor/proto-events/dns-data";
 import type { OperationId } from "@debvisor/proto-events/primitives";
 import { expect, it } from "vitest";
 import {
+  decideAt,
   decideEnd,
   decideForget,
   decideMake,
@@ -84,6 +85,9 @@ it("goes back a phase at a time, and not at all once it removes", () => {
   const removing = rotated(settled, SECOND, "removing");
   expect(decidePhase(removing, SECOND, { from: "waited", to: "switched", at: AT }).kind).toBe("refused");
   expect(decideEnd(waited, SECOND).kind).toBe("refused");
+  expect([decideAt(deployed, SECOND, ["made", "deployed"]).kind, decideAt(deployed, FIRST, ["deployed"]).kind]).toEqual(
+    ["done", "refused"],
+  );
 });
 
 it("gives a secondary the key for transfers alone, and the primary's address with it", () => {

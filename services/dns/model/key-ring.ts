@@ -107,6 +107,13 @@ export function decidePhase(
   return { kind: "write", ring: { ...ring, rotation: { ...rotation, phase: to, switchedAt } } };
 }
 
+/** Goes nowhere: whether a rotation is in one of these phases. */
+export function decideAt(ring: KeyRing, operation: string, phases: readonly RotationPhase[]): RingDecision {
+  const { rotation } = ring;
+  if (rotation?.operation === operation && phases.includes(rotation.phase)) return { kind: "done" };
+  return { kind: "refused", why: `${operation} is not ${phases.join(" or ")}` };
+}
+
 /** Ends a rotation: the new keys are those in force. */
 export function decideEnd(ring: KeyRing, operation: string): RingDecision {
   const { rotation, keys } = ring;

@@ -60,19 +60,15 @@ export async function deploy(
   }
 }
 
-/** Whether every managed server has these keys in its file and no others of the ring. */
+/** Whether every managed server has these keys in its file, and no others. */
 export async function holds(view: DnsView, holding: Holding, reader: Reader): Promise<boolean> {
+  const print = (name: string) => `${name} ${view.keys.find((key) => key.name === name)?.fingerprint}`;
   const answers = await Promise.all(
     managedServers(view).map(async (server) => {
-      const held: KeysHeld = await reader.request(server.node, nameserverContract, "getKeys", {});
+      const { keys }: KeysHeld = await reader.request(server.node, nameserverContract, "getKeys", {});
       const wanted = purposesOf(server).flatMap((purpose) => heldKeys(view.ring, purpose, holding));
-      return (
-        wanted.sort().join() ===
-        held.keys
-          .map(({ name }) => name)
-          .sort()
-          .join()
-      );
+      const held = keys.map(({ name, fingerprint }) => `${name} ${fingerprint}`);
+      return wanted.map(print).sort().join() === held.sort().join();
     }),
   );
   return answers.every(Boolean);
@@ -137,7 +133,15 @@ export async function verifyCopied({ bind }: RotateDeps, view: DnsView, context:
 }
 
 /** What keeps a managed server from taking part; undefined: nothing. */
-export async function hindrance(bind: Bind, server: ManagedServer, reader: Reader): Promise<string | undefined> {
+export async function hindrance(
+  bind: Bind,
+  server: ManagedServer,
+  { servers }: DnsView,
+  reader: Reader,
+): Promise<string | undefined> {
+  const copies = (zone: string) => servers.some(({ role, zones }) => role === "primary" && zones.includes(zone));
+  // BIND takes no configuration in which a secondary has nobody to copy from.
+  if (server.role === "secondary" && !server.zones.some(copies)) return "no primary of its zones is configured";
   try {
     const held = await reader.request(server.node, nameserverContract, "getKeys", {}, { timeoutMs: 5_000 });
     if (held.fault !== null) return `its node cannot have it read its keys: ${held.fault}`;

@@ -12,6 +12,7 @@ import { timestamp } from "@debvisor/shared/clock";
 import type { Sight, StepContext, StepKind } from "@debvisor/shared/operation/definition";
 import type { TsigSecret } from "../drivers/bind.ts";
 import {
+  decideAt,
   decideEnd,
   decideForget,
   decideMake,
@@ -78,8 +79,7 @@ function deployStep(deps: RotateDeps): StepKind<KeyParams> {
   return {
     timeoutMs: STEP_MS,
     do: async (_params, context) => {
-      await deps.guard.pass(context.order, context.clock);
-      await requirePhase(deps, context, "made", "deployed");
+      await change(deps, context, (ring) => decideAt(ring, idOf(context), ["made", "deployed"]));
       await write(deps, "both", context);
       await change(deps, context, (ring) => phase(ring, context, "made", "deployed"));
       return null;
@@ -98,7 +98,7 @@ function switchStep(deps: RotateDeps): StepKind<KeyParams> {
     timeoutMs: STEP_MS,
     do: async (_params, context) => {
       await change(deps, context, (ring) => phase(ring, context, "deployed", "switched"));
-      await write(deps, "both", context);
+      await deploy(deps, await deps.store.view(), "both", context);
       await verifyCopied(deps, await deps.store.view(), context);
       return null;
     },
@@ -169,17 +169,6 @@ function idOf({ submission }: StepContext): OperationId {
 
 function phase(ring: KeyRing, context: StepContext, from: RotationPhase, to: RotationPhase): RingDecision {
   return decidePhase(ring, idOf(context), { from, to, at: timestamp(context.clock) });
-}
-
-/** @throws CONFLICT */
-async function requirePhase(
-  deps: RotateDeps,
-  context: StepContext,
-  from: RotationPhase,
-  to: RotationPhase,
-): Promise<void> {
-  const { ring } = await deps.store.view();
-  if (ring.rotation?.phase !== to) await change(deps, context, (now) => phase(now, context, from, from));
 }
 
 /** Changes the ring by an order that is not over. @throws COMMAND_FENCED, CONFLICT, BUS_UNAVAILABLE */

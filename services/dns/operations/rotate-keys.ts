@@ -51,7 +51,9 @@ async function plan({ store, bind }: RotateDeps, input: RotateInput, reader: Rea
     steps: stepsOf(params),
     effects: effectsOf(view.ring, params, servers),
     checks: [
-      ...(await Promise.all(servers.map(async (server) => checkOf(server, await hindrance(bind, server, reader))))),
+      ...(await Promise.all(
+        servers.map(async (server) => checkOf(server, await hindrance(bind, server, view, reader))),
+      )),
       ...othersOf(view),
     ],
     resources: [RESOURCE],
