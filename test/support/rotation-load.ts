@@ -17,6 +17,8 @@ export interface LoadResult {
   readonly failed: readonly string[];
   /** How each rotation ended. */
   readonly rotations: readonly string[];
+  /** Milliseconds of each step of each rotation, for people. */
+  readonly timings: readonly string[];
   /** Changes that ended while keys were replaced. */
   readonly during: number;
 }
@@ -32,6 +34,7 @@ export async function rotateUnderLoad({
   const wanted = new Map<string, string>();
   const failed: string[] = [];
   const ended: string[] = [];
+  const timings: string[] = [];
   let [next, during, rotating] = [0, 0, false];
   const client = async () => {
     // Goes on for as long as keys are replaced, so that no rotation is without changes.
@@ -49,11 +52,12 @@ export async function rotateUnderLoad({
     for (let i = 0; i < rotations; i++) {
       while (next < (i * updates) / rotations) await setTimeout(50);
       rotating = true;
-      const { state, error } = await rotate();
+      const { state, error, steps } = await rotate();
       rotating = false;
+      timings.push(steps.map(({ id, ms }) => `${id} ${Math.round(ms ?? 0)}`).join(", "));
       ended.push(error ? `${state} ${error.code} ${error.message}` : state);
     }
   };
   await Promise.all([rotator(), ...Array.from({ length: clients }, client)]);
-  return { wanted, failed, rotations: ended, during };
+  return { wanted, failed, rotations: ended, during, timings };
 }

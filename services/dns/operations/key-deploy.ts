@@ -81,11 +81,14 @@ export async function verifyTaken(
   holding: Holding,
   context: StepContext,
 ): Promise<void> {
+  const secondaries = managedServers(view).filter(({ role }) => role === "secondary");
+  const copied = (zone: string) => secondaries.some(({ zones }) => zones.includes(zone));
   await allOf(managedServers(view), async (server) => {
     for (const purpose of purposesOf(server)) {
       for (const name of heldKeys(view.ring, purpose, holding)) {
         const endpoint = endpointOf(server, view, name);
-        await settled(context, () => takes(deps.bind, server, endpoint, purpose, { signal: context.signal }));
+        const asked = { endpoint, purpose, copied };
+        await settled(context, () => takes(deps.bind, server, asked, { signal: context.signal }));
       }
     }
   });
@@ -165,20 +168,23 @@ function zoneOf({ zones }: DnsServer): string {
   return zones[0] ?? ".";
 }
 
-/** A question tells of the key itself; what it is for, an update without effect and a transfer tell. @throws DNS_* */
+/**
+ * A question tells of the key itself; what it is for, an update without effect and a transfer tell. Which zones are open to virtual machines
+ * is for whoever wrote named.conf to say. @throws DNS_*
+ */
 async function takes(
   bind: Bind,
   server: DnsServer,
-  endpoint: Endpoint,
-  purpose: KeyPurpose,
+  { endpoint, purpose, copied }: { endpoint: Endpoint; purpose: KeyPurpose; copied: (zone: string) => boolean },
   options: CallOptions,
 ): Promise<void> {
   const zone = zoneOf(server);
   const fault = await bind.probe(endpoint, zone, options);
   if (fault) throw tsigError(endpoint, zone, fault);
-  if (server.role !== "primary") return;
-  for (let i = 0; i < server.zones.length; i += ZONES_AT_ONCE) {
-    await allOf(server.zones.slice(i, i + ZONES_AT_ONCE), async (one) => {
+  if (server.role !== "primary" || purpose === "vm") return;
+  const zones = purpose === "transfer" ? server.zones.filter(copied) : server.zones;
+  for (let i = 0; i < zones.length; i += ZONES_AT_ONCE) {
+    await allOf(zones.slice(i, i + ZONES_AT_ONCE), async (one) => {
       if (purpose === "transfer") await bind.transfer(endpoint, one, options);
       else await bind.update(endpoint, one, [`prereq yxdomain ${one}.`], options);
     });
