@@ -42,7 +42,7 @@ async function plan({ store, bind }: RotateDeps, input: RotateInput, reader: Rea
   const view = await store.view();
   const servers = managedServers(view);
   if (servers.length === 0)
-    throw new DvError("DNS_SERVER_MISSING", `No DNS server runs on a member: ${HINT}`, { details: { hint: HINT } });
+    throw new DvError("DNS_SERVER_MISSING", `${othersIn(view)}: ${HINT}`, { details: { hint: HINT } });
   const left = leftOf(view.ring);
   const purposes = left?.purposes ?? KeyPurpose.options.filter((one) => input.purpose?.includes(one) ?? true);
   const params: KeyParams = { purposes, overlapMs, finishes: left?.operation ?? null };
@@ -66,6 +66,11 @@ async function plan({ store, bind }: RotateDeps, input: RotateInput, reader: Rea
 }
 
 const HINT = "dvctl dns servers add NAME --address IP --zone ZONE --node NODE";
+
+function othersIn({ servers }: DnsView): string {
+  const names = servers.map(({ name }) => name).join(", ");
+  return names === "" ? "No DNS server is configured" : `No DNS server runs on a member (not ${names})`;
+}
 
 /** @throws INVALID_ARGUMENT */
 function overlapOf(text: string): number {
