@@ -220,6 +220,14 @@ test.skipIf(lacking.length > 0)(
       expect((await byTimer("dns", "records", "set", "web1.managed.test", "192.0.2.7")).code).not.toBe(0);
       const set = await lab.dvctl("dns", "records", "set", "web1.managed.test", "192.0.2.7");
       expect([set.code, await bind.dig("web1.managed.test", "A", port)]).toEqual([0, ["192.0.2.7"]]);
+      const plan = async (...flags: string[]) =>
+        (await lab.dvctl("dns", "keys", "rotate", ...flags, "--dry-run")).stdout;
+      const planned = [await plan(), await plan("--purpose", "vm"), await plan("--purpose", "vm", "--purpose", "node")];
+      expect(planned.map((text) => [...text.matchAll(/key for (\w+) on ns3/g)].map(([, one]) => one))).toEqual([
+        ["node", "vm", "transfer"],
+        ["vm"],
+        ["node", "vm"],
+      ]);
       const keys = readFileSync(file, "utf8");
       const again = await byTimer("dns", "keys", "rotate", "--overlap", "0s", "--confirm");
       expect([again.code, readFileSync(file, "utf8") === keys]).toEqual([0, false]);

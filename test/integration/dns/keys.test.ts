@@ -7,6 +7,7 @@ import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
 import { createBind } from "../../../services/dns/drivers/bind.ts";
 import { NO_KEYS } from "../../../services/dns/model/key-ring.ts";
+import { checkKeyHandler } from "../../../services/dns/operations/check-key.ts";
 import { checkServerHandler } from "../../../services/dns/operations/servers.ts";
 import { DNS_ENTRY, DnsEntry, DnsStore } from "../../../services/dns/reconcilers/dns-store.ts";
 import { startBind, type TestBind } from "../../support/bind.ts";
@@ -123,6 +124,38 @@ test("a primary without a key, a weak key, a key that is used, and another secre
   expect(await codeOf(dns.ask("deleteKey", { key: "dv-key" }))).toBe("CONFLICT");
   await dns.ask("deleteServer", { server: "ns9" });
   expect(await codeOf(dns.ask("deleteServer", { server: "ns9" }))).toBe("DNS_SERVER_NOT_FOUND");
+});
+
+test("a key is checked by what it signs: named faults, the skew of clocks, and an event of what failed", async () => {
+  const own = { server: "probe", address: "127.0.0.1", port: bind.primary.port, key: "dv-key" };
+  await dns.ask("setServer", { ...own, zone: ["debvisor.local"] });
+  const good = await dns.ask("checkKey", { key: "dv-key" });
+  const other = await dns.ask("checkKey", { key: "dv-key", secret: bind.strange("dv-key").secret });
+  const folder = mkdtempSync(path.join(cluster().dir, "early-"));
+  const clock = { ...systemClock, now: () => systemClock.now() - HOUR_MS };
+  const parts = { store: new DnsStore(dns.bus, dns.sealKey), bind: createBind({ folder, answerMs: 2_000 }), clock };
+  const context = { signal: AbortSignal.timeout(5_000), actor: "tester", requestId: "r" } as never;
+  const late = await checkKeyHandler({ ...parts, bus: dns.bus })({ key: "dv-key" }, context);
+  await dns.ask("setServer", { ...own, zone: ["elsewhere.test"] });
+  const elsewhere = await dns.ask("checkKey", { key: "dv-key" });
+  const unknown = await dns.ask("checkKey", { key: "never-seen" }).catch((error: unknown) => error);
+  await dns.ask("deleteServer", { server: "probe" });
+
+  expect([good.verdict, good.checks.map(({ check: kind, status }) => [kind, status])]).toEqual([
+    "ok",
+    [
+      ["stored", "ok"],
+      ["secret", "ok"],
+      ["signature", "ok"],
+    ],
+  ]);
+  expect(other.checks.map(({ code }) => code)).toEqual(["CONFLICT", null, "DNS_TSIG_BADSIG"]);
+  expect(late.checks[2]).toMatchObject({ code: "DNS_TSIG_BADTIME", server: "probe", zone: "debvisor.local" });
+  expect(Math.abs((late.checks[2]?.skewSeconds ?? 0) - HOUR_MS / 1_000)).toBeLessThanOrEqual(5);
+  expect(elsewhere.checks[2]).toMatchObject({ status: "failed", code: "DNS_NOT_AUTHORITATIVE" });
+  expect(unknown).toMatchObject({ code: "DNS_KEY_NOT_FOUND" });
+  const events = await eventsOf(await cluster().connectCore("gateway"));
+  for (const fact of ["dns.key.created", "dns.key.failed", "DNS_TSIG_BADTIME"]) expect(events).toContain(fact);
 });
 
 test("a secret is in no answer, no entry of the bucket, no event, and no file once the programs have ended", async () => {
