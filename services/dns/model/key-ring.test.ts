@@ -20,6 +20,7 @@ import {
 
 const FIRST = "op-aaaaaaaaaaaaa" as OperationId;
 const SECOND = "op-bbbbbbbbbbbbb" as OperationId;
+const THIRD = "op-ccccccccccccc" as OperationId;
 const AT = "2026-11-28T08:00:00.000Z";
 
 /** The ring that a decision writes; the old one where nothing is to be done. */
@@ -61,11 +62,16 @@ it("signs with the new key from the switch on, and has the old one until the end
   expect(rotated(settled, SECOND, "end")).toMatchObject({ keys: { node: "dv-node-bbbbbbbbbbbbb" }, rotation: null });
 });
 
-it("lets one rotation in at a time, and none that was undone or has ended", () => {
+it("takes over a rotation that was given up before it removed, and lets none in that was undone or has ended", () => {
   const made = rotated(settled, SECOND, "made");
   const undone = after(made, decideForget(made, SECOND));
 
-  expect(decideMake(made, FIRST, ["node"]).kind).toBe("refused");
+  // The lock is held by whoever asks: what is there was given up.
+  expect(after(made, decideMake(made, THIRD, ["node"]))).toMatchObject({
+    keys: settled.keys,
+    rotation: { operation: THIRD, phase: "made" },
+  });
+  expect(decideMake(rotated(settled, SECOND, "removing"), THIRD, ["node"]).kind).toBe("refused");
   expect(undone).toMatchObject({ keys: settled.keys, rotation: null });
   expect(decideMake(undone, SECOND, ["node"]).kind).toBe("refused");
   // Undone before it began, because its order was late.

@@ -73,10 +73,14 @@ export function heldKeys({ keys, rotation }: KeyRing, purpose: KeyPurpose, holdi
   return wanted.filter((name) => name !== undefined);
 }
 
-/** Begins a rotation. */
+/**
+ * Begins a rotation. Whoever asks holds the lock on keys, so one that is there was given up: it is taken over, and its keys are forgotten,
+ * unless it was removing already.
+ */
 export function decideMake(ring: KeyRing, operation: OperationId, purposes: readonly KeyPurpose[]): RingDecision {
   if (ring.rotation?.operation === operation) return { kind: "done" };
-  if (ring.rotation) return { kind: "refused", why: `${ring.rotation.operation} replaces the keys` };
+  if (ring.rotation?.phase === "removing")
+    return { kind: "refused", why: `${ring.rotation.operation} was removing old keys; rotate again to finish that` };
   if (ring.undone === operation) return { kind: "refused", why: `${operation} was undone` };
   // Its end is recorded by the names of its keys.
   if (purposes.some((purpose) => ring.keys[purpose] === keyNameOf(purpose, operation))) return { kind: "done" };

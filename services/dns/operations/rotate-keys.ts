@@ -80,16 +80,12 @@ function overlapOf(text: string): number {
   return ms;
 }
 
-/** A removal that broke off. @throws CONFLICT while another rotation is under way */
+/** A removal that broke off. One that got less far was given up, or holds the lock. */
 function leftOf({
   rotation,
 }: KeyRing): { readonly operation: string; readonly purposes: readonly KeyPurpose[] } | undefined {
-  if (!rotation) return undefined;
-  const { operation, phase, next } = rotation;
-  if (phase !== "removing")
-    throw new DvError("CONFLICT", `${operation} replaces the keys now, or waits for a person: its keys are ${phase}.`, {
-      details: { operation, hint: `dvctl operations show ${operation}` },
-    });
+  if (rotation?.phase !== "removing") return undefined;
+  const { operation, next } = rotation;
   return { operation, purposes: KeyPurpose.options.filter((purpose) => next[purpose] !== undefined) };
 }
 

@@ -111,7 +111,6 @@ export class DnsStore {
     let found: DnsServer | undefined;
     await this.#change((before) => {
       found = findServer(before, name);
-      refuseWhileRotating(before, [found]);
       return { ...before, servers: before.servers.filter((one) => one !== found) };
     });
     return found ?? findServer({ servers: [] }, name);
@@ -261,12 +260,12 @@ function ownKey({ role, node, key }: DnsServer, ring: KeyRing): string | null {
   return (role === "primary" && node !== null ? signingKey(ring, "node") : null) ?? key;
 }
 
-/** A rotation goes by the servers that it was planned on. @throws CONFLICT */
+/** A server that comes while keys are replaced would have neither. One that goes is left out from then on. @throws CONFLICT */
 function refuseWhileRotating({ ring }: DnsEntry, servers: readonly (DnsServer | undefined)[]): void {
   const [one] = servers.filter((server) => server !== undefined && server.node !== null);
   if (ring.rotation && one)
     throw new DvError("CONFLICT", `${ring.rotation.operation} replaces the keys of ${one.name}; wait for its end.`, {
-      details: { operation: ring.rotation.operation },
+      details: { operation: ring.rotation.operation, hint: "If it was given up, rotate the keys anew." },
     });
 }
 

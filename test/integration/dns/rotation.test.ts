@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Keys of real BINDs on members, replaced: who has which, who takes which, and that nobody notices. */
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
+import type { OperationId } from "@debvisor/proto-events/primitives";
 import { systemClock } from "@debvisor/shared/clock";
 import { requestControl } from "@debvisor/shared/operation/control";
 import { openLockTable } from "@debvisor/shared/operation/lock-table";
+import { newOperationId } from "@debvisor/shared/operation/submit";
 import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
 import { createBind } from "../../../services/dns/drivers/bind.ts";
+import { keyNameOf, type RotationPhase } from "../../../services/dns/model/key-ring.ts";
 import { DnsStore, findServer } from "../../../services/dns/reconcilers/dns-store.ts";
 import { withFreshKeys } from "../../../services/dns/reconcilers/fresh-keys.ts";
 import { createNameserver } from "../../../services/node-agent/reconcilers/nameserver.ts";
@@ -162,6 +166,40 @@ test("a rotation that is cancelled during the overlap leaves the old keys workin
   for (const statement of statements) expect(await signedAnswer(bind.primary.port, statement)).toBe("BADKEY");
   expect((await dns.ask("listKeys", {})).items.map(({ name }) => name)).toEqual(before[0]);
   expect((await dns.change({ changes: [{ name: "web3", data: ["192.0.2.3"] }] })).state).toBe("succeeded");
+});
+
+test("one rotation runs at a time; the next one waits, if it is told to", async () => {
+  const { id } = await dns.ask("rotateKeys", { purpose: ["vm"], overlap: "1s" });
+  const refused = await dns.rotate({ purpose: ["vm"], overlap: "0s" }).catch((error: unknown) => error);
+  const waiting = await dns.rotate({ purpose: ["vm"], overlap: "0s", wait: "1m" });
+
+  expect(refused).toMatchObject({ code: "LOCK_HELD" });
+  expect([(await dns.ended(id ?? "")).state, waiting.state, waiting.error]).toEqual(["succeeded", "succeeded", null]);
+  expect(named("vm", bind.primary.names())).toEqual([`dv-vm-${waiting.id?.slice(3)}`]);
+});
+
+test("a rotation that was given up is taken over by the next one, and one that was removing is finished by it", async () => {
+  const store = new DnsStore(dns.bus, dns.sealKey);
+  const by = { actor: "tester", at: new Date().toISOString() };
+  const make = (name: string) => ({ name, algorithm: "hmac-sha256", secret: randomBytes(32).toString("base64") });
+  const left = async (phase: RotationPhase) => {
+    const { ring } = await store.view();
+    const operation = newOperationId() as OperationId;
+    const rotation = { operation, phase, next: { vm: keyNameOf("vm", operation) }, switchedAt: null };
+    await store.changeRing(() => ({ kind: "write", ring: { ...ring, rotation } }), make, by);
+    return rotation.next.vm;
+  };
+  const given = await left("switched");
+  const over = await dns.rotate({ purpose: ["vm"], overlap: "0s" });
+  const keys = (await dns.ask("listKeys", {})).items.map(({ name }) => name);
+  const broken = await left("removing");
+  const finished = await dns.rotate({ overlap: "0s" });
+
+  expect([over.state, finished.state]).toEqual(["succeeded", "succeeded"]);
+  expect(keys).not.toContain(given);
+  expect(finished.steps.map(({ id }) => id)).toEqual(["remove"]);
+  expect(named("vm", bind.primary.names())).toEqual([broken]);
+  expect((await store.view()).ring.rotation).toBeNull();
 });
 
 test("a server that does not take part refuses the rotation by name, and nothing is changed", async () => {
