@@ -55,7 +55,7 @@ export async function startBenchDns(bench: BenchBus, named: TestBind): Promise<B
   const at = new Date().toISOString();
   const { name, secret } = named.key;
   await store.setKey({ name, algorithm: "hmac-sha256", secret }, { actor: "bench", at });
-  const server = { address: "127.0.0.1", zones: [ZONE], addedAt: at, addedBy: "bench" };
+  const server = { address: "127.0.0.1", zones: [ZONE], addedAt: at, addedBy: "bench", node: null };
   await store.setServer({ ...server, name: "ns1", port: named.primary.port, role: "primary", key: name });
   const handler = engine.handler("dns.change-records");
   return {

@@ -2,7 +2,7 @@
 /** What the contract of dns speaks of: servers, keys, records, changes, and how far a change has come. */
 import { z } from "zod";
 import { OperationState } from "./durable.ts";
-import { Actor, OperationId, Timestamp } from "./primitives.ts";
+import { Actor, NodeId, OperationId, Timestamp } from "./primitives.ts";
 
 /** Shortest and longest time to live that a record may be given, and the one it gets unasked, in seconds. */
 export const TTL = { least: 30, most: 86_400, standard: 3_600 } as const;
@@ -41,17 +41,28 @@ export const DnsServer = z.object({
   role: DnsRole,
   zones: z.array(z.string()).describe("Zones it is authoritative for, as far as the cluster is concerned."),
   key: TsigKeyName.nullable().describe("TSIG key that signs what is sent to it."),
+  node: NodeId.nullable()
+    .default(null)
+    .describe("Member of the cluster whose BIND it is, and whose keys the cluster makes; null: somebody else's."),
   addedAt: Timestamp,
   addedBy: Actor,
 });
 export type DnsServer = z.output<typeof DnsServer>;
+
+/**
+ * What a key that the cluster makes is for: `node` signs changes by the cluster, `vm` those that are made for virtual machines, `transfer`
+ * copies of zones. A secondary gets the last one only.
+ */
+export const KeyPurpose = z.enum(["node", "vm", "transfer"]).describe("What the key is for.");
+export type KeyPurpose = z.output<typeof KeyPurpose>;
 
 /** A TSIG key without its secret. */
 export const TsigKey = z.object({
   name: TsigKeyName,
   algorithm: TsigAlgorithm.or(z.string()),
   fingerprint: z.string().describe("First 16 hexadecimal digits of SHA-256 over the secret."),
-  usedBy: z.array(z.string()).describe("Servers that it signs for."),
+  purpose: KeyPurpose.nullable().default(null).describe("Null: a key that was given."),
+  usedBy: z.array(z.string()).describe("Servers that it signs for, or that have it from the cluster."),
   storedAt: Timestamp,
   storedBy: Actor,
 });

@@ -4,23 +4,16 @@
  * are one durable operation, a change set; setting and deleting a record are change sets of one.
  */
 import { z } from "zod";
-import {
-  DnsRole,
-  DnsServer,
-  DnsServerName,
-  RecordDifference,
-  TsigAlgorithm,
-  TsigKey,
-  TsigKeyName,
-  ZoneName,
-} from "./dns-data.ts";
+import { DnsRole, DnsServer, DnsServerName, RecordDifference, TsigKeyName, ZoneName } from "./dns-data.ts";
 import { hostEvents, hostOperations } from "./dns-hosts.ts";
+import { keyEvents, keyOperations } from "./dns-keys.ts";
 import { recordOperations } from "./dns-records.ts";
 import { contract, event, operation } from "./kit.ts";
-import { Actor, OperationId } from "./primitives.ts";
+import { Actor, NodeId, NodeRef, OperationId } from "./primitives.ts";
 import { listQuery, page } from "./replies.ts";
 
-const ServerFact = DnsServer.omit({ addedAt: true, addedBy: true });
+/** Events of before there were nodes do not have one. */
+const ServerFact = DnsServer.omit({ addedAt: true, addedBy: true }).extend({ node: NodeId.nullable().optional() });
 
 export const dnsContract = contract({
   service: "dns",
@@ -30,6 +23,7 @@ export const dnsContract = contract({
     streamsWrite: ["DV_OPS"],
     bucketsRead: ["dv_nodes", "dv_leases", "dv_locks", "dv_maintenance", "dv_dns", "dv_dnsorders", "dv_dnshosts"],
     bucketsWrite: ["dv_leases", "dv_locks", "dv_dns", "dv_dnsorders", "dv_dnshosts"],
+    commands: ["nameserver"],
     events: ["maintenance.change.blocked"],
   },
   operations: {
@@ -55,6 +49,7 @@ export const dnsContract = contract({
           { heading: "ROLE", value: "role" },
           { heading: "ZONES", value: "zones", as: "list" },
           { heading: "KEY", value: "key" },
+          { heading: "NODE", value: "node" },
         ],
         examples: [{ command: "dvctl dns servers list", does: "Show every server with its zones." }],
       },
@@ -74,9 +69,12 @@ export const dnsContract = contract({
         role: DnsRole.default("primary"),
         zone: z.array(ZoneName).min(1).max(200).describe("Zones it is authoritative for."),
         key: TsigKeyName.optional().describe("Stored TSIG key that signs what is sent to it; a primary needs one."),
+        node: NodeRef.optional().describe(
+          "Member of the cluster whose BIND it is; its keys are then made and replaced by the cluster.",
+        ),
       }),
       output: DnsServer,
-      errors: ["DNS_KEY_NOT_FOUND", "DNS_RECORD_INVALID"],
+      errors: ["DNS_KEY_NOT_FOUND", "DNS_RECORD_INVALID", "NODE_NOT_FOUND"],
       http: { method: "PUT", path: "/v1/dns/servers/{server}" },
       cli: {
         noun: "dns",
@@ -91,8 +89,13 @@ export const dnsContract = contract({
             command: "dvctl dns servers add ns2 --address 192.0.2.54 --role secondary --zone debvisor.local",
             does: "Name a secondary; it is verified, never written to.",
           },
+          {
+            command: "dvctl dns servers add ns1 --address 192.0.2.53 --zone debvisor.local --node node-1",
+            does: "Name the BIND of a member; dvctl dns keys rotate makes its keys, and replaces them.",
+          },
         ],
-        preconditions: "The key file has mode 0600 and is in the format of tsig-keygen. A primary needs a key.",
+        preconditions:
+          "The key file has mode 0600 and is in the format of tsig-keygen. A primary needs a key, or a node.",
         changes: "Stores address, zones and key of the server, the key sealed. Nothing is sent to the server.",
         undo: "dvctl dns servers remove NAME",
       },
@@ -157,74 +160,12 @@ export const dnsContract = contract({
         examples: [{ command: "dvctl dns servers check ns1", does: "Probe ns1 with its key; exit 6 when it fails." }],
       },
     }),
-    listKeys: operation({
-      summary: "List the stored TSIG keys by fingerprint; secrets are never shown.",
-      scope: "core",
-      effect: "read",
-      idempotent: true,
-      timeoutMs: 5_000,
-      permission: "dns:key:list",
-      input: z.strictObject({ ...listQuery }),
-      output: page(TsigKey),
-      errors: [],
-      http: { method: "GET", path: "/v1/dns/keys" },
-      cli: {
-        noun: "dns",
-        verb: "keys list",
-        rows: "items",
-        columns: [
-          { heading: "NAME", value: "name" },
-          { heading: "ALGORITHM", value: "algorithm" },
-          { heading: "FINGERPRINT", value: "fingerprint" },
-          { heading: "USED BY", value: "usedBy", as: "list" },
-          { heading: "STORED", value: "storedAt", as: "age" },
-        ],
-        examples: [{ command: "dvctl dns keys list", does: "Show every key and which servers use it." }],
-      },
-    }),
-    setKey: operation({
-      summary: "Store a TSIG key, sealed; one of that name with another secret is kept and the request refused.",
-      scope: "core",
-      effect: "change",
-      idempotent: true,
-      timeoutMs: 8_000,
-      permission: "dns:key:set",
-      role: "admin",
-      input: z.strictObject({
-        key: TsigKeyName,
-        algorithm: TsigAlgorithm.default("hmac-sha256"),
-        secret: z.base64().min(1).max(200).describe("Secret of the key, base64; 16 bytes or more. Recorded nowhere."),
-      }),
-      output: TsigKey,
-      errors: ["DNS_KEY_INVALID"],
-      http: { method: "PUT", path: "/v1/dns/keys/{key}" },
-      cli: null,
-    }),
-    deleteKey: operation({
-      summary: "Forget a TSIG key that no server uses.",
-      scope: "core",
-      effect: "destroy",
-      idempotent: true,
-      timeoutMs: 8_000,
-      permission: "dns:key:delete",
-      input: z.strictObject({ key: TsigKeyName }),
-      output: TsigKey,
-      errors: ["DNS_KEY_NOT_FOUND"],
-      http: { method: "DELETE", path: "/v1/dns/keys/{key}" },
-      cli: {
-        noun: "dns",
-        verb: "keys remove",
-        args: ["key"],
-        examples: [{ command: "dvctl dns keys remove dv-2025 --confirm", does: "Forget a key that was replaced." }],
-        preconditions: "No configured server uses the key.",
-        changes: "Removes the sealed secret from the cluster. The DNS servers keep theirs.",
-        undo: "dvctl dns keys import FILE",
-      },
-    }),
+    ...keyOperations,
     ...recordOperations,
     ...hostOperations,
   },
   events: {
+    ...keyEvents,
     "server.added": event({
       summary: "A DNS server was configured, or its configuration changed.",
       version: 1,

@@ -9,6 +9,7 @@ import { gatewayContract } from "./gateway.ts";
 import { hostContract } from "./host.ts";
 import { type Contract, type EventSpec, type OperationSpec, wireName } from "./kit.ts";
 import { maintenanceContract } from "./maintenance.ts";
+import { nameserverContract } from "./nameserver.ts";
 import { nodeAgentContract } from "./node-agent.ts";
 import { operationContract } from "./operation.ts";
 import { trustContract } from "./trust.ts";
@@ -23,6 +24,7 @@ export const CONTRACTS: readonly Contract[] = [
   gatewayContract,
   hostContract,
   maintenanceContract,
+  nameserverContract,
   nodeAgentContract,
   operationContract,
   trustContract,

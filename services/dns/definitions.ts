@@ -3,6 +3,7 @@
 import type { Definition } from "@debvisor/shared/operation/definition";
 import { type ChangeDeps, changeRecordsDefinition } from "./operations/change-records.ts";
 import { hostDefinitions } from "./operations/register-host.ts";
+import { rotateKeysDefinition } from "./operations/rotate-keys.ts";
 import { HostStore } from "./reconcilers/host-store.ts";
 import { OrderGuard } from "./reconcilers/order-guard.ts";
 import { WaitCount } from "./reconcilers/wait-count.ts";
@@ -12,8 +13,10 @@ export function dnsDefinitions(deps: Omit<ChangeDeps, "guard" | "waits">): reado
   const guard = new OrderGuard(deps.bus);
   const waits = new WaitCount(deps.bus);
   const hosts = new HostStore(deps.bus);
-  return [
-    changeRecordsDefinition({ ...deps, guard, waits }) as unknown as Definition<never>,
+  const all = [
+    rotateKeysDefinition({ ...deps, guard }),
+    changeRecordsDefinition({ ...deps, guard, waits }),
     ...hostDefinitions({ ...deps, guard, hosts }),
   ];
+  return all as unknown as readonly Definition<never>[];
 }

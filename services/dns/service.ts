@@ -15,12 +15,14 @@ import { type Bind, createBind } from "./drivers/bind.ts";
 import { zonesOf } from "./operations/ask-servers.ts";
 import { carryOut } from "./operations/carry-out.ts";
 import { checkChangeHandler, listChangesHandler } from "./operations/changes.ts";
+import { checkKeyHandler } from "./operations/check-key.ts";
 import { checkDnssecHandler } from "./operations/dnssec.ts";
 import { listHostsHandler } from "./operations/hosts.ts";
 import { deleteKeyHandler, listKeysHandler, setKeyHandler } from "./operations/keys.ts";
 import { checkPropagationHandler, listRecordsHandler } from "./operations/records.ts";
 import { checkServerHandler, deleteServerHandler, listServersHandler, setServerHandler } from "./operations/servers.ts";
 import { DnsStore } from "./reconcilers/dns-store.ts";
+import { withFreshKeys } from "./reconcilers/fresh-keys.ts";
 import { HostStore } from "./reconcilers/host-store.ts";
 import { NodeHosts } from "./reconcilers/node-hosts.ts";
 
@@ -34,7 +36,8 @@ export const dnsService = defineService({
     const { coreBus: bus, config, node } = context;
     if (!bus) return { ready: () => undefined, stop: () => Promise.resolve() };
     const store = new DnsStore(bus, sealKey(node.dir));
-    const bind = createBind({ folder: join(node.stateDir, "keys"), answerMs: config.answerMs });
+    const programs = createBind({ folder: join(node.stateDir, "keys"), answerMs: config.answerMs });
+    const bind = withFreshKeys(programs, () => context.clock.monotonic());
     const definitions = dnsDefinitions({ store, bind, bus, zone: config.zone });
     const host = startOperationHost(context, bus, { service: "dns", contract: dnsEngineContract, definitions });
     const hosts = new HostStore(bus);
@@ -86,7 +89,7 @@ function startNodeHosts(
 }
 
 function serve({ clock, config }: Context, bus: Bus, { store, bind, host, hosts, nodes }: Parts): Promise<Closable> {
-  const servers = { store, bind, bus, clock };
+  const servers = { store, bind, bus, clock, host };
   const records = { store, bind, zone: config.zone };
   return bus.serve(dnsContract, "core", {
     listServers: listServersHandler(servers),
@@ -94,8 +97,10 @@ function serve({ clock, config }: Context, bus: Bus, { store, bind, host, hosts,
     deleteServer: deleteServerHandler(servers),
     checkServer: checkServerHandler(servers),
     listKeys: listKeysHandler({ store }),
-    setKey: setKeyHandler({ store, clock }),
+    setKey: setKeyHandler({ store, bus, clock }),
     deleteKey: deleteKeyHandler({ store }),
+    checkKey: checkKeyHandler({ store, bind, bus, clock }),
+    rotateKeys: host.handler("dns.rotate-keys"),
     listRecords: listRecordsHandler(records),
     checkPropagation: checkPropagationHandler(records),
     checkDnssec: checkDnssecHandler({ store, bind, clock }),

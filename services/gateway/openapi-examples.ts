@@ -45,6 +45,8 @@ export const BODY_EXAMPLES: Readonly<Record<string, unknown>> = {
   "dns.setKey": { algorithm: "hmac-sha256", secret: "c2FtcGxlIHNlY3JldCBvZiAzMiBieXRlcyBsZW5ndGg=" },
   "dns.registerHost": { addresses: ["192.0.2.17", "2001:db8::17"], id: "vm-7", mode: "plan" },
   "dns.deregisterHost": { id: "vm-7", mode: "plan" },
+  "dns.checkKey": { algorithm: "hmac-sha256" },
+  "dns.rotateKeys": { purpose: ["transfer"], overlap: "10m", mode: "plan" },
   "dns.changeRecords": { changes: [{ name: "web1", data: ["192.0.2.7"], ptr: true }], mode: "plan" },
   "host.restartService": { reason: "It leaks memory.", wait: "30s" },
   "host.putFile": { nodes: "all", to: "/etc/motd", contentBase64: "SGVsbG8uCg==", fileMode: "0644", mode: "apply" },

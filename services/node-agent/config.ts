@@ -98,6 +98,18 @@ export const nodeAgentConfig = z.strictObject({
     .max(256)
     .default([])
     .describe("Files that must exist; yaml, json and ini must parse."),
+  bindKeys: hostPath
+    .default("/etc/bind/debvisor.keys")
+    .describe("File of TSIG keys that is written for the BIND of this node; its named.conf includes it."),
+  bindRndc: z
+    .array(z.string().min(1).max(4096))
+    .min(1)
+    .max(16)
+    .default(["rndc"])
+    .describe("Program and arguments by which BIND is told to read it; `reconfig` is added."),
+  bindConfig: hostPath
+    .default("/etc/bind/named.conf")
+    .describe("Configuration that named-checkconf looks at before, where both exist."),
   requiredMounts: z.array(hostPath).max(64).default([]).describe("Mount points that must be mounted and writable."),
 });
 

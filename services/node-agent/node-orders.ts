@@ -2,6 +2,7 @@
 /** The operations of contract host that a node answers itself, and what they share: the ledger, the host, the reports. */
 import { join } from "node:path";
 import { hostContract } from "@debvisor/proto-events/host";
+import { nameserverContract } from "@debvisor/proto-events/nameserver";
 import { type OpenEmitter, openEmitter } from "@debvisor/shared/audit/emitter";
 import type { Bus, Closable, Refusal } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
@@ -9,14 +10,17 @@ import { causeChain, DvError, toDvError } from "@debvisor/shared/errors";
 import type { Logger } from "@debvisor/shared/log";
 import { type Ledger, openLedger } from "@debvisor/shared/operation/ledger";
 import type { NodeIdentity } from "@debvisor/shared/service";
+import type { NodeAgentConfig } from "./config.ts";
 import { createHostControl, type Host } from "./host.ts";
 import { getBootHandler } from "./operations/get-boot.ts";
 import { getFileHandler } from "./operations/get-file.ts";
 import { getUnitHandler } from "./operations/get-unit.ts";
+import { getKeysHandler, setKeysHandler } from "./operations/nameserver-keys.ts";
 import { rebootHostHandler } from "./operations/reboot-host.ts";
 import { restartUnitHandler } from "./operations/restart-unit.ts";
 import { writeFileHandler } from "./operations/write-file.ts";
 import { createHostEvents } from "./reconcilers/host-events.ts";
+import { createNameserver } from "./reconcilers/nameserver.ts";
 import { refusalRecord, reportRefusals } from "./reconcilers/refusals.ts";
 import { within } from "./reconcilers/repeat.ts";
 
@@ -32,10 +36,11 @@ export interface NodeOrdersDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly host: Pick<Host, "isLab" | "hasSystemd" | "proc">;
+  readonly config: Pick<NodeAgentConfig, "bindKeys" | "bindRndc" | "bindConfig">;
 }
 
 /** Answers until stopped; stopping waits for orders under way, up to two seconds, and tells those that wait to end. */
-export async function serveOrders({ node, bus, clock, log, host }: NodeOrdersDeps): Promise<Closable> {
+export async function serveOrders({ node, bus, clock, log, host, config }: NodeOrdersDeps): Promise<Closable> {
   const { files, manager } = createHostControl(node, host);
   const ledger = ledgerOf(join(node.stateDir, "ledger.sqlite"), { clock, log });
   const events = createHostEvents({ bus, node, log });
@@ -52,10 +57,17 @@ export async function serveOrders({ node, bus, clock, log, host }: NodeOrdersDep
     getBoot: getBootHandler(deps),
     rebootHost: rebootHostHandler(deps),
   });
+  const bind = { file: config.bindKeys, rndc: config.bindRndc, config: config.bindConfig };
+  const own = { root: node.root, ownDir: join(node.stateDir, "../..") };
+  const nameserver = { ...deps, nameserver: createNameserver({ ...own, ...bind }) };
+  const keys = await bus.serve(nameserverContract, "node", {
+    getKeys: getKeysHandler(nameserver),
+    setKeys: setKeysHandler(nameserver),
+  });
   return {
     stop: async () => {
       stopping.abort();
-      await within(clock, DRAIN_MS, operations.stop());
+      await within(clock, DRAIN_MS, Promise.all([operations.stop(), keys.stop()]));
       ledger.close();
       await (trail && within(clock, TRAIL_STOP_MS, trail.stop()));
     },

@@ -46,7 +46,7 @@ export const nodeAgentService = defineService({
       getMetrics: getMetricsHandler({ metrics }),
       checkHealth: checkHealthHandler(health),
     });
-    const orders = await serveOrders({ node, bus, clock, log, host });
+    const orders = await serveOrders({ node, bus, clock, log, host, config });
     const core = coreBus && startCore({ clock, log, node }, coreBus);
     const stopping = new AbortController();
     const loops = [heartbeat, metrics, watch].map((loop) => loop.run(stopping.signal));

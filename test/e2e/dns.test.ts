@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The commands of dns as they are typed, on a local cluster and a BIND with primary and secondary. */
-import { chmodSync, copyFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { ROOT } from "../../tools/paths.ts";
 import { isInstalled } from "../../tools/test-requirements.ts";
-import { startBind, type TestBind } from "../support/bind.ts";
-import { type LocalCluster, startLocalCluster } from "../support/local-cluster.ts";
+import { Named, startBind, type TestBind, zoneFile } from "../support/bind.ts";
+import { controlOf, withoutKeys } from "../support/bind-managed.ts";
+import { freePorts } from "../support/bus-server.ts";
+import { type LocalCluster, runCommand, startLocalCluster } from "../support/local-cluster.ts";
 
+const run = promisify(execFile);
 const lacking = ["named", "nsupdate"].filter((program) => !isInstalled(program));
 const START_MS = 120_000;
 const lacks = `lacking here: ${lacking.join(", ") || "nothing"}`;
@@ -156,3 +162,104 @@ test.skipIf(lacking.length > 0)(`what cannot be is refused before anything is se
 
   expect(codes).toEqual([6, 6, 6, 2, 6, 2]);
 });
+
+test.skipIf(lacking.length > 0)(`keys are made and checked, by name and by file (${lacks})`, async () => {
+  const out = path.join(lab.dataDir, "keys");
+  mkdirSync(out);
+  const create = () => lab.dvctl("dns", "keys", "create", "dv-made", "--out", out);
+  const [made, again] = [await create(), await create()];
+  const files = ["dv-made.key", "dv-made.conf"].map((file) => path.join(out, file));
+  const secret = /secret "([^"]+)"/.exec(readFileSync(files[0] ?? "", "utf8"))?.[1] ?? "none";
+
+  expect([made.code, made.stdout]).toEqual([0, expect.stringMatching(/fingerprint +[0-9a-f]{16}/i)]);
+  expect([again.code, again.stderr]).toEqual([5, expect.stringContaining("nothing was overwritten")]);
+  expect(files.map((file) => statSync(file).mode & 0o777)).toEqual([0o600, 0o640]);
+  expect((await run("named-checkconf", [files[1] ?? ""])).stderr).toBe("");
+  expect(JSON.stringify([made, await lab.dvctl("audit", "export")])).not.toContain(secret);
+
+  const open = path.join(out, "open.key");
+  writeFileSync(open, readFileSync(bind.key.file), { mode: 0o644 });
+  const checks = [
+    ...[bind.key.name, bind.key.file, "dv-made", open, "nosuch", "./nosuch.key"],
+    bind.strange(bind.key.name).file,
+  ].map((key) => lab.dvctl("dns", "keys", "check", key));
+  const found = await Promise.all(checks);
+  expect(found.map(({ code }) => code)).toEqual([0, 0, 6, 6, 6, 6, 6]);
+  expect(found[2]?.stdout).toMatch(/signature +ns1 .*failed +DNS_TSIG_BADKEY/);
+  expect(found[3]?.stderr).toContain("chmod 0600");
+  expect(found[6]?.stdout).toMatch(/signature +ns1 .*failed +DNS_TSIG_BADSIG/);
+  expect((await lab.dvctl("dns", "keys", "remove", "dv-made", "--confirm")).code).toBe(0);
+});
+
+test.skipIf(lacking.length > 0)(
+  `the keys of a member's BIND are rotated by an API key that may do that alone (${lacks})`,
+  async () => {
+    const [node] = await lab.nodes();
+    const nodeDir = path.join(lab.dataDir, "nodes", node?.id ?? "");
+    const [dir, file] = [path.join(lab.dataDir, "ns3"), path.join(nodeDir, "root/etc/debvisor.keys")];
+    const [port = 0, control = 0] = await freePorts(2);
+    mkdirSync(dir);
+    writeFileSync(path.join(dir, "managed.test.db"), zoneFile("managed.test"));
+    writeFileSync(file, withoutKeys(port), { mode: 0o640 });
+    const { rndc, controls } = controlOf(dir, control);
+    const zone = `zone "managed.test" { type primary; file "managed.test.db"; allow-update { debvisor-node; }; allow-transfer { debvisor-transfer; }; };`;
+    const named = new Named(dir, port, `include "${file}";\n${zone}`, controls);
+    const config = `bindKeys: /etc/debvisor.keys\nbindRndc: [${rndc.join(", ")}]\n`;
+    writeFileSync(path.join(nodeDir, "etc/node-agent.yaml"), config);
+    await named.start();
+    try {
+      expect((await lab.dvctl("nodes", "service", "restart", "node-1", "node-agent", "--confirm")).code).toBe(0);
+      const at = ["--address", "127.0.0.1", "--port", String(port), "--zone", "managed.test", "--node", "node-1"];
+      expect((await lab.dvctl("dns", "servers", "add", "ns3", ...at)).code).toBe(0);
+      const scopes = ["--scopes", "dns:key:rotate", "--scopes", "operation:operation:wait"];
+      const token = await lab.dvctl(
+        "tokens",
+        "create",
+        "tsig-rotate",
+        "--role",
+        "admin",
+        ...scopes,
+        "--format",
+        "json",
+      );
+      const context = path.join(lab.dataDir, "tsig-rotate.json");
+      const { secret } = JSON.parse(token.stdout) as { secret: string };
+      const own = { ...(JSON.parse(readFileSync(lab.contextFile, "utf8")) as object), token: secret };
+      writeFileSync(context, JSON.stringify(own), { mode: 0o600 });
+      const byTimer = (...args: string[]) => lab.dvctl("--context", context, ...args);
+
+      // As the unit has it; only without the minute of overlap.
+      const unit = readFileSync(path.join(ROOT, "systemd/tsig-rotate.service"), "utf8");
+      const line = (/^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "").replaceAll("/opt/debvisor", ROOT);
+      const [program = "", ...words] = line.replace("%d/context.json", context).split(" ");
+      const rotated = await runCommand(program, [...words, "--overlap", "0s"], { NO_COLOR: "1" });
+      expect([rotated.code, rotated.stdout]).toEqual([0, expect.stringContaining("succeeded")]);
+      expect((await byTimer("dns", "keys", "list")).code).not.toBe(0);
+      expect((await byTimer("dns", "records", "set", "web1.managed.test", "192.0.2.7")).code).not.toBe(0);
+      const set = await lab.dvctl("dns", "records", "set", "web1.managed.test", "192.0.2.7");
+      expect([set.code, await bind.dig("web1.managed.test", "A", port)]).toEqual([0, ["192.0.2.7"]]);
+      const plan = async (...flags: string[]) =>
+        (await lab.dvctl("dns", "keys", "rotate", ...flags, "--dry-run")).stdout;
+      const planned = [await plan(), await plan("--purpose", "vm"), await plan("--purpose", "vm", "--purpose", "node")];
+      expect(planned.map((text) => [...text.matchAll(/key for (\w+) on ns3/g)].map(([, one]) => one))).toEqual([
+        ["node", "vm", "transfer"],
+        ["vm"],
+        ["node", "vm"],
+      ]);
+      const keys = readFileSync(file, "utf8");
+      const again = await byTimer("dns", "keys", "rotate", "--overlap", "0s", "--confirm");
+      expect([again.code, readFileSync(file, "utf8") === keys]).toEqual([0, false]);
+      expect((await lab.dvctl("dns", "servers", "check", "ns3")).code).toBe(0);
+      const secrets = [...keys.matchAll(/secret "([^"]+)"/g)].map(([, one = ""]) => one);
+      const trail = await lab.dvctl("audit", "export");
+      expect(trail.stdout).toContain("dns.rotate-keys");
+      for (const one of secrets) expect(trail.stdout + rotated.stdout + rotated.stderr).not.toContain(one);
+      const logs = await run("grep", ["-rlF", "-e", secrets[0] ?? "none", path.join(lab.dataDir)]).catch(() => ({
+        stdout: "",
+      }));
+      expect(logs.stdout).toBe("");
+    } finally {
+      await named.stop();
+    }
+  },
+);

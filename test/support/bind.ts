@@ -139,7 +139,8 @@ function makeKey(dir: string, name: string): TestKey {
   return { name, secret, file };
 }
 
-function zoneFile(zone: string): string {
+/** A zone with nothing but what it must have. */
+export function zoneFile(zone: string): string {
   return `$TTL 60
 @ IN SOA ns1.debvisor.local. admin.debvisor.local. 1 60 30 86400 30
 @ IN NS ns1.debvisor.local.
@@ -147,12 +148,13 @@ function zoneFile(zone: string): string {
 ${zone === "debvisor.local" ? "ns1 IN A 127.0.0.1\nns2 IN A 127.0.0.1\n" : ""}`;
 }
 
-class Named implements TestNamed {
+/** A server with the zones that are written out, and a way to be controlled where one is given. */
+export class Named implements TestNamed {
   readonly port: number;
   readonly #dir: string;
   #child: ChildProcess | undefined;
 
-  constructor(dir: string, port: number, zones: string) {
+  constructor(dir: string, port: number, zones: string, controls = "controls { };") {
     this.#dir = dir;
     this.port = port;
     mkdirSync(dir, { recursive: true });
@@ -161,7 +163,7 @@ class Named implements TestNamed {
       `options { directory "${dir}"; pid-file none; session-keyfile "${dir}/session.key"; managed-keys-directory "${dir}";
         listen-on port ${port} { 127.0.0.1; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; notify explicit;
         notify-delay 0; serial-query-rate 200; min-refresh-time 1; transfer-source 127.0.0.1; lock-file none; };
-      controls { };
+      ${controls}
       ${zones}\n`,
     );
   }

@@ -156,7 +156,7 @@ function dnsWorld({ lastStep, setUp, ...world }: DnsWorld): TortureWorld {
       const secret = { name: key.name, algorithm: "hmac-sha256", secret: key.secret };
       const at = new Date().toISOString();
       await store.setKey(secret, { actor: "tester", at });
-      const server = { name: "ns1", address: "127.0.0.1", port: primary.port, role: "primary" as const };
+      const server = { name: "ns1", address: "127.0.0.1", port: primary.port, role: "primary" as const, node: null };
       await store.setServer({ ...server, zones: [ZONE], key: key.name, addedAt: at, addedBy: "tester" });
       endpoint = { ...server, key: null };
     },

@@ -256,6 +256,11 @@ export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Faul
   ];
 }
 
+/** A few of many faults: odd, so that of pairs both kinds are among them. */
+export function fewOf(faults: readonly Fault[]): Fault[] {
+  return faults.filter((_fault, i) => i % 7 === 0);
+}
+
 /** A selection for an operation whose calls start programs. The soak makes all of them. */
 export function sparingFaultsOf({ apply, fail, rollback }: Readonly<Record<Drive, number>>): Fault[] {
   const third = (faults: readonly Fault[], from = 0) => faults.filter((_fault, i) => i % 3 === from);

@@ -68,8 +68,9 @@ export async function startNodePart(
   bus: ConnectedBus,
   log: BusCluster["log"],
 ): Promise<Closable> {
-  const host = createHost(identity, nodeAgentConfig.parse({}));
-  return await serveOrders({ node: identity, bus, clock: systemClock, log, host });
+  const config = nodeAgentConfig.parse({});
+  const host = createHost(identity, config);
+  return await serveOrders({ node: identity, bus, clock: systemClock, log, host, config });
 }
 
 export interface TortureNodeOptions {

@@ -13,6 +13,7 @@ import { MaintenanceEntry } from "../../services/node-agent/reconcilers/maintena
 import { isInstalled } from "../../tools/test-requirements.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
 import { changeRecordsWorld, hostWorlds as dnsHostWorlds, lowerTtlWorld } from "./operation-torture-dns.ts";
+import { rotateKeysWorld } from "./operation-torture-keys.ts";
 import { type LedgerRow, TortureNode, type TortureNodeOptions } from "./operation-torture-node.ts";
 import { registryWorlds } from "./operation-torture-registry.ts";
 
@@ -82,6 +83,7 @@ export function allWorlds(): readonly TortureWorld[] {
     changeRecordsWorld(),
     lowerTtlWorld(),
     ...dnsHostWorlds(),
+    rotateKeysWorld(),
   ];
 }
 

@@ -79,7 +79,8 @@ export class SystemdNode implements AsyncDisposable {
     mkdirSync(up("etc/systemd/system/debvisor-node-agent.service.d"));
     const dropIn = "[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n";
     writeFileSync(up("etc/systemd/system/debvisor-node-agent.service.d/boot-id.conf"), dropIn);
-    const enabled = units.filter((unit) => /\.(?:service|target|path)$/.test(unit));
+    // What a timer starts is no part of every machine.
+    const enabled = units.filter((unit) => /^debvisor.*\.(?:service|target|path)$/.test(unit));
     await this.#offline("enable", enabled);
     await this.#offline("mask", ["systemd-firstboot.service", "getty.target", "console-getty.service", ...masked]);
     this.#makeCgroups();

@@ -17,6 +17,8 @@ import { contextShow } from "./dvctl/context-show.ts";
 import { credentialsCreate } from "./dvctl/credentials-create.ts";
 import { discover } from "./dvctl/discover.ts";
 import { dnsHostsDeregister, dnsHostsRegister } from "./dvctl/dns-hosts.ts";
+import { dnsKeysCheck } from "./dvctl/dns-keys-check.ts";
+import { dnsKeysCreate } from "./dvctl/dns-keys-create.ts";
 import { dnsKeysImport } from "./dvctl/dns-keys-import.ts";
 import { dnsRecordsChange, dnsRecordsDelete, dnsRecordsSet } from "./dvctl/dns-records-set.ts";
 import { dnsServersAdd } from "./dvctl/dns-servers-add.ts";
@@ -73,6 +75,8 @@ const HANDWRITTEN = [
   auditExport,
   auditVerify,
   operationsWait,
+  dnsKeysCreate,
+  dnsKeysCheck,
   dnsKeysImport,
   dnsRecordsSet,
   dnsRecordsDelete,

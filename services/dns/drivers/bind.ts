@@ -27,6 +27,8 @@ export interface Endpoint {
   readonly address: string;
   readonly port: number;
   readonly key: TsigSecret | null;
+  /** Reads the key anew, where it is one that is replaced from time to time. */
+  readonly renew?: () => Promise<TsigSecret | null>;
 }
 
 /** What is asked of a server. */
@@ -132,7 +134,7 @@ export function createBind({ folder, answerMs }: BindOptions): Bind {
     },
     validate: (server, anchor, options) => validate(folder, server, anchor, options),
     transfer: async (server, zone, options = {}) => {
-      const args = ["+noall", "+comments", "+answer", ...patience, "-q", `${zone}.`, "-t", "AXFR"];
+      const args = ["+noall", "+answer", ...patience, "-q", `${zone}.`, "-t", "AXFR"];
       const text = await dig(server, args, { ...options, timeoutMs: 15_000 });
       // dig prints a head for some of the messages of a transfer, for others none.
       const replies = readReplies(`;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 0\n${text}`);

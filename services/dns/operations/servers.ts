@@ -7,6 +7,7 @@ import type { Bus, RequestContext } from "@debvisor/shared/bus/bus";
 import type { Clock } from "@debvisor/shared/clock";
 import { toDvError } from "@debvisor/shared/errors";
 import { fieldsOf, paginate } from "@debvisor/shared/listing";
+import type { OperationHost } from "@debvisor/shared/operation/operation-host";
 import type { Bind, Endpoint } from "../drivers/bind.ts";
 import { domainName, invalid } from "../model/names.ts";
 import { type DnsStore, findServer } from "../reconcilers/dns-store.ts";
@@ -20,6 +21,7 @@ export interface ServerDeps {
   readonly bind: Bind;
   readonly bus: Bus;
   readonly clock: Clock;
+  readonly host: Pick<OperationHost, "node">;
 }
 
 /** Zones that are looked at together. */
@@ -36,13 +38,14 @@ export function listServersHandler({ store }: Pick<ServerDeps, "store">) {
   return async (input: Input<C, "listServers">) => paginate([...(await store.view()).servers], input, LIST);
 }
 
-export function setServerHandler({ store, bus, clock }: ServerDeps) {
+export function setServerHandler({ store, bus, clock, host }: Omit<ServerDeps, "bind">) {
   return async (input: Input<C, "setServer">, { actor, requestId }: RequestContext): Promise<DnsServer> => {
     const { server: name, address, port, role, key } = input;
-    if (role === "primary" && key === undefined)
-      throw invalid("A primary needs a key: without a signature anybody could change its records.");
+    if (role === "primary" && key === undefined && input.node === undefined)
+      throw invalid("A primary needs a key, or a node: without a signature anybody could change its records.");
+    const node = input.node === undefined ? null : (await host.node(input.node)).id;
     const { server, changed } = await store.setServer({
-      ...{ name, address, port, role, key: key ?? null },
+      ...{ name, address, port, role, key: key ?? null, node },
       zones: [...new Set(input.zone.map((zone) => domainName(zone, "zone")))].sort(),
       addedAt: new Date(clock.now()).toISOString(),
       addedBy: actor,
@@ -68,7 +71,7 @@ function factOf({ addedAt: _at, addedBy: _by, ...fact }: DnsServer) {
   return fact;
 }
 
-export function checkServerHandler({ store, bind, clock }: Omit<ServerDeps, "bus">) {
+export function checkServerHandler({ store, bind, clock }: Omit<ServerDeps, "bus" | "host">) {
   return async (
     { server: name }: Input<C, "checkServer">,
     { signal }: RequestContext,

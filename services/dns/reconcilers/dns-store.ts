@@ -3,19 +3,26 @@
  * Servers and keys in bucket `dv_dns`, as one entry: there are few of them, every change of records needs them all, and an entry is
  * read in one round trip. Read anew for each request, since an engine that adopts an operation has to see what is there now.
  */
-import { DnsServer, TsigKey } from "@debvisor/proto-events/dns-data";
+import { DnsServer, type KeyPurpose, TsigKey } from "@debvisor/proto-events/dns-data";
 import type { Bucket, Bus } from "@debvisor/shared/bus/bus";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import { z } from "zod";
 import type { Endpoint, TsigSecret } from "../drivers/bind.ts";
+import { KeyRing, NO_KEYS, type RingDecision, ringKeys, signingKey } from "../model/key-ring.ts";
 import { fingerprintOf, openSealed, Sealed, sealSecret } from "./key-seal.ts";
 
 const KeyEntry = TsigKey.omit({ usedBy: true }).extend({ sealed: Sealed });
 type KeyEntry = z.output<typeof KeyEntry>;
 
 /** The entry of the bucket. */
-export const DnsEntry = z.object({ servers: z.array(DnsServer), keys: z.array(KeyEntry) });
+export const DnsEntry = z.object({
+  servers: z.array(DnsServer),
+  keys: z.array(KeyEntry),
+  ring: KeyRing.default(NO_KEYS).describe("Which of the keys the cluster made, and replaces."),
+});
 export type DnsEntry = z.output<typeof DnsEntry>;
+
+const NOTHING: DnsEntry = { servers: [], keys: [], ring: NO_KEYS };
 
 /** Its key. */
 export const DNS_ENTRY = "dns";
@@ -28,6 +35,15 @@ export interface DnsView {
   endpoint(server: DnsServer, key?: string | null): Endpoint;
   /** @throws DNS_KEY_NOT_FOUND unless there is a key of that name that can be used */
   requireKey(name: string): void;
+  readonly ring: KeyRing;
+  /** A key with its secret. @throws DNS_KEY_NOT_FOUND */
+  secretOf(name: string): TsigSecret;
+}
+
+/** Who stores something, and when. */
+interface By {
+  readonly actor: string;
+  readonly at: string;
 }
 
 const MAX_TRIES = 8;
@@ -45,28 +61,47 @@ export class DnsStore {
 
   /** @throws BUS_UNAVAILABLE */
   async view(): Promise<DnsView> {
-    const { servers, keys } = (await (await this.#bucket()).get(DNS_ENTRY))?.value ?? { servers: [], keys: [] };
-    return {
-      servers,
-      keys: keys.map((key) => keyOf(key, servers)),
+    const entry = (await (await this.#bucket()).get(DNS_ENTRY))?.value ?? NOTHING;
+    const { keys, ring } = entry;
+    const servers = entry.servers.map((server) => ({ ...server, key: ownKey(server, ring) }));
+    const view: DnsView = {
+      ...{ servers, ring },
+      keys: keys.map((key) => keyOf(key, { servers, ring })),
       requireKey: (name) => void this.#secretOf(keys, name),
-      endpoint: ({ name, address, port, role, key: own }, other = null) => {
+      secretOf: (name) => this.#secretOf(keys, name),
+      endpoint: ({ name, address, port, role, key: own, node }, other = null) => {
         const key = role === "primary" ? (other ?? own) : own;
-        return { ...{ name, address, port }, key: key === null ? null : this.#secretOf(keys, key) };
+        if (role === "primary" && key === null)
+          throw new DvError("DNS_KEY_NOT_FOUND", `${name} has no key yet: dvctl dns keys rotate makes it one.`);
+        const endpoint = { ...{ name, address, port }, key: key === null ? null : this.#secretOf(keys, key) };
+        const isRenewed = node !== null && key !== null && key === own;
+        return isRenewed ? { ...endpoint, renew: () => this.#renewed(name) } : endpoint;
       },
     };
+    return view;
+  }
+
+  /** The key of a server as it is now. */
+  async #renewed(name: string): Promise<TsigSecret | null> {
+    const view = await this.view();
+    return view.endpoint(findServer(view, name)).key;
   }
 
   /** Stores a server. @throws DNS_KEY_NOT_FOUND, BUS_UNAVAILABLE */
   async setServer(wanted: DnsServer): Promise<{ readonly server: DnsServer; readonly changed: boolean }> {
     let [server, changed] = [wanted, true];
-    await this.#change(({ servers, keys }) => {
+    await this.#change((before) => {
+      const { servers, keys } = before;
       if (wanted.key !== null && !keys.some(({ name }) => name === wanted.key)) throw noKey(wanted.key);
       const known = servers.find(({ name }) => name === wanted.name);
       // Who added it first, and when, stays.
       server = known ? { ...wanted, addedAt: known.addedAt, addedBy: known.addedBy } : wanted;
       changed = JSON.stringify(known) !== JSON.stringify(server);
-      return changed ? { servers: [...servers.filter((one) => one !== known), server], keys } : undefined;
+      if (!changed) return undefined;
+      refuseWhileRotating(before, [wanted, known]);
+      const other = servers.find(({ name, node }) => node !== null && node === wanted.node && name !== wanted.name);
+      if (other) throw new DvError("CONFLICT", `${other.name} is the DNS server of that node already.`);
+      return { ...before, servers: [...servers.filter((one) => one !== known), server] };
     });
     return { server, changed };
   }
@@ -74,46 +109,96 @@ export class DnsStore {
   /** Forgets a server. @throws DNS_SERVER_NOT_FOUND, BUS_UNAVAILABLE */
   async deleteServer(name: string): Promise<DnsServer> {
     let found: DnsServer | undefined;
-    await this.#change(({ servers, keys }) => {
-      found = findServer({ servers }, name);
-      return { servers: servers.filter((one) => one !== found), keys };
+    await this.#change((before) => {
+      found = findServer(before, name);
+      return { ...before, servers: before.servers.filter((one) => one !== found) };
     });
     return found ?? findServer({ servers: [] }, name);
   }
 
   /** Stores a key, sealed. @throws CONFLICT when there is one of that name with another secret, DNS_KEY_INVALID, BUS_UNAVAILABLE */
-  async setKey(key: TsigSecret, by: { readonly actor: string; readonly at: string }): Promise<TsigKey> {
+  async setKey(key: TsigSecret, by: By): Promise<{ readonly key: TsigKey; readonly changed: boolean }> {
     const { name, algorithm, secret } = key;
     const fingerprint = fingerprintOf(secret);
-    const sealed = sealSecret(this.#sealKey, name, secret);
-    const { servers, keys } = await this.#change((before) => {
+    const entry = this.#sealed(key, null, by);
+    let changed = false;
+    const after = await this.#change((before) => {
       const known = before.keys.find((one) => one.name === name);
+      changed = false;
       if (known && openSealed(this.#sealKey, name, known.sealed) !== undefined) {
         if (known.fingerprint === fingerprint && known.algorithm === algorithm) return undefined;
         throw new DvError("CONFLICT", `A key ${name} with another secret is stored already.`, {
           details: { stored: known.fingerprint, given: fingerprint, hint: "Give the new key a name of its own." },
         });
       }
-      const entry = { name, algorithm, fingerprint, sealed, storedAt: by.at, storedBy: by.actor };
+      changed = true;
       return { ...before, keys: [...before.keys.filter((one) => one !== known), entry] };
     });
-    return keyOf(keyNamed(keys, name), servers);
+    return { key: keyOf(keyNamed(after.keys, name), after), changed };
   }
 
   /** Forgets a key. @throws DNS_KEY_NOT_FOUND, CONFLICT while a server uses it, BUS_UNAVAILABLE */
   async deleteKey(name: string): Promise<TsigKey> {
     let found: TsigKey | undefined;
-    await this.#change(({ servers, keys }) => {
-      const entry = keyNamed(keys, name);
-      found = keyOf(entry, servers);
+    await this.#change((before) => {
+      const entry = keyNamed(before.keys, name);
+      found = keyOf(entry, before);
+      if (ringKeys(before.ring).some((one) => one.name === name))
+        throw new DvError(
+          "CONFLICT",
+          `The key ${name} is one of the cluster's own; dvctl dns keys rotate replaces it.`,
+        );
       if (found.usedBy.length > 0)
         throw new DvError("CONFLICT", `The key ${name} signs for ${found.usedBy.join(", ")}.`, {
           details: { hint: "Give these servers another key first, or remove them." },
         });
-      return { servers, keys: keys.filter((one) => one !== entry) };
+      return { ...before, keys: before.keys.filter((one) => one !== entry) };
     });
     if (!found) throw noKey(name);
     return found;
+  }
+
+  /**
+   * Changes the ring as it is decided on the newest one. Keys that come into it are made by `make` and sealed; keys that leave it are
+   * forgotten. Returns the ring as it is then. @throws CONFLICT when it is refused, BUS_UNAVAILABLE
+   */
+  async changeRing(
+    decide: (ring: KeyRing) => RingDecision,
+    make: (name: string) => TsigSecret,
+    by: By,
+  ): Promise<KeyRing> {
+    const { ring } = await this.#change((before) => {
+      const decision = decide(before.ring);
+      if (decision.kind === "refused") throw new DvError("CONFLICT", `The keys stay as they are: ${decision.why}.`);
+      if (decision.kind === "done") return undefined;
+      const had = new Set(ringKeys(before.ring).map(({ name }) => name));
+      const has = ringKeys(decision.ring);
+      const names = new Set(has.map(({ name }) => name));
+      const fresh = has.filter(({ name }) => !had.has(name));
+      return {
+        servers: before.servers,
+        ring: decision.ring,
+        keys: [
+          ...before.keys.filter(({ name }) => !had.has(name) || names.has(name)),
+          ...fresh.map(({ purpose, name }) => this.#sealed(make(name), purpose, by)),
+        ],
+      };
+    });
+    return ring;
+  }
+
+  #sealed(key: TsigSecret, purpose: KeyPurpose | null, by: By): KeyEntry {
+    const { name, algorithm, secret } = key;
+    const sealed = sealSecret(this.#sealKey, name, secret);
+    return {
+      name,
+      algorithm,
+      fingerprint: fingerprintOf(secret),
+      purpose,
+      sealed,
+      storedAt: by.at,
+      storedBy: by.actor,
+    };
   }
 
   #secretOf(keys: readonly KeyEntry[], name: string): TsigSecret {
@@ -128,7 +213,7 @@ export class DnsStore {
     const bucket = await this.#bucket();
     for (let tries = 0; ; tries++) {
       const before = await bucket.get(DNS_ENTRY);
-      const known = before?.value ?? { servers: [], keys: [] };
+      const known = before?.value ?? NOTHING;
       const value = decide(known);
       if (value === undefined) return known;
       value.servers.sort((a, b) => a.name.localeCompare(b.name));
@@ -170,6 +255,26 @@ function noKey(name: string): DvError {
   return new DvError("DNS_KEY_NOT_FOUND", `No usable key is called ${name}.`, { details: { key: name } });
 }
 
-function keyOf({ sealed: _sealed, ...key }: KeyEntry, servers: readonly DnsServer[]): TsigKey {
-  return { ...key, usedBy: servers.filter((server) => server.key === key.name).map(({ name }) => name) };
+/** A server of a member is signed for by the cluster's own key, as soon as there is one. */
+function ownKey({ role, node, key }: DnsServer, ring: KeyRing): string | null {
+  return (role === "primary" && node !== null ? signingKey(ring, "node") : null) ?? key;
+}
+
+/** A server that comes while keys are replaced would have neither. One that goes is left out from then on. @throws CONFLICT */
+function refuseWhileRotating({ ring }: DnsEntry, servers: readonly (DnsServer | undefined)[]): void {
+  const [one] = servers.filter((server) => server !== undefined && server.node !== null);
+  if (ring.rotation && one)
+    throw new DvError("CONFLICT", `${ring.rotation.operation} replaces the keys of ${one.name}; wait for its end.`, {
+      details: { operation: ring.rotation.operation, hint: "If it was given up, rotate the keys anew." },
+    });
+}
+
+function keyOf({ sealed: _sealed, ...key }: KeyEntry, { servers, ring }: Pick<DnsEntry, "servers" | "ring">): TsigKey {
+  const { name, purpose } = key;
+  const has = (server: DnsServer) =>
+    purpose === null
+      ? server.key === name
+      : server.node !== null && (server.role === "primary" || purpose === "transfer");
+  const isOwn = purpose === null || ringKeys(ring).some((one) => one.name === name);
+  return { ...key, usedBy: isOwn ? servers.filter(has).map((server) => server.name) : [] };
 }

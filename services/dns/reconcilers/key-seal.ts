@@ -16,14 +16,20 @@ const LEAST_BYTES = 16;
 
 /** Seals a secret (base64) for the TSIG key `name`. @throws DNS_KEY_INVALID for a weak one */
 export function sealSecret(sealKey: string, name: string, secret: string): Sealed {
+  requireStrong(secret);
   const bytes = Buffer.from(secret, "base64");
-  if (bytes.length < LEAST_BYTES)
-    throw new DvError("DNS_KEY_INVALID", `The secret has ${bytes.length} bytes; at least ${LEAST_BYTES}.`);
   const iv = randomBytes(12);
   const cipher = createCipheriv("aes-256-gcm", Buffer.from(sealKey, "base64"), iv).setAAD(Buffer.from(name));
   const box = Buffer.concat([cipher.update(bytes), cipher.final()]);
   const text = (part: Buffer) => part.toString("base64");
   return { iv: text(iv), box: text(box), tag: text(cipher.getAuthTag()) };
+}
+
+/** @throws DNS_KEY_INVALID for a weak secret (base64) */
+export function requireStrong(secret: string): void {
+  const { length } = Buffer.from(secret, "base64");
+  if (length < LEAST_BYTES)
+    throw new DvError("DNS_KEY_INVALID", `The secret has ${length} bytes; at least ${LEAST_BYTES}.`);
 }
 
 /** Opens it again; undefined when it was sealed for another cluster or another name, or is damaged. */

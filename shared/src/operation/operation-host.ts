@@ -10,11 +10,12 @@ import { openEmitter } from "../audit/emitter.ts";
 import type { Bus, Closable, RequestContext } from "../bus/bus.ts";
 import { causeChain, DvError } from "../errors.ts";
 import type { ServiceContext } from "../service.ts";
-import type { Definition } from "./definition.ts";
+import type { Definition, TargetNode } from "./definition.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { maintenanceGate } from "./maintenance-gate.ts";
 import { MaintenanceHeld, MaintenancePicture } from "./maintenance-picture.ts";
 import { RegistryDirectory } from "./node-directory.ts";
+import { findNode } from "./reader.ts";
 
 type Context = Pick<ServiceContext, "clock" | "log" | "node">;
 
@@ -36,6 +37,8 @@ export interface OperationHost extends Closable {
   get(id: string): Promise<Operation>;
   /** Every operation of the log, newest first. @throws UNAVAILABLE until the log has been read */
   list(): readonly OperationSummary[];
+  /** A node by id or name. @throws UNAVAILABLE until the registry has been read, NODE_NOT_FOUND */
+  node(ref: string): Promise<TargetNode>;
   /** The handler of a durable operation. It throws UNAVAILABLE until the engine is up. */
   handler(type: string): Handler;
 }
@@ -70,6 +73,10 @@ export function startOperationHost(context: Context, bus: Bus, hosted: Hosted): 
     },
     get: async (id) => await engine().get(id),
     list: () => engine().list(),
+    node: async (ref) => {
+      if (!attempt) throw new DvError("UNAVAILABLE", "The registry has not been read yet; try again in a moment.");
+      return await attempt.node(ref);
+    },
     handler: (type) => async (input, request) => await engine().handler(type)(input, request),
     stop: async () => {
       stopping.abort();
@@ -99,6 +106,11 @@ class Attempt {
     // The registry may be empty at first; whether its picture lags is asked before each plan.
     if (!this.#maintenance.loaded) return "maintenance";
     return this.engine ? this.engine.waitsFor : "the operation engine";
+  }
+
+  async node(ref: string): Promise<TargetNode> {
+    await this.#directory.settle();
+    return findNode(this.#directory, ref);
   }
 
   async start(): Promise<void> {

@@ -78,6 +78,7 @@ const PUBLISH = [
     eventSubject(origin, "trust.authority.rotated"),
     eventSubject(origin, "gateway.token.created"),
     eventSubject(origin, "dns.record.changed"),
+    eventSubject(origin, "dns.key.rotated"),
     eventSubject(origin, "host.node.rebooted"),
     eventSubject(origin, "maintenance.change.blocked"),
     eventSubject(origin, "maintenance.mode.enabled"),
@@ -87,10 +88,10 @@ const PUBLISH = [
   ]),
   ...CORE_USERS.flatMap((user) => [...audit(user), sealSubject(user)]),
   operationSubject("op-x"),
-  ...requests(own, "node-agent", "host", "audit", "trust"),
-  ...requests(other, "node-agent", "host", "audit", "trust"),
+  ...requests(own, "node-agent", "host", "audit", "trust", "nameserver"),
+  ...requests(other, "node-agent", "host", "audit", "trust", "nameserver"),
   ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation", "trust"),
-  ...requests("core", "dns", "dns-engine"),
+  ...requests("core", "dns", "dns-engine", "nameserver"),
   ...reads(...STREAMS),
   ...writes(...BUCKETS),
   ...[
@@ -138,7 +139,7 @@ const SUBSCRIBE = [
   ]),
   ...[
     ...["discovery", "discovery-engine", "cluster", "gateway", "audit", "host", "operation", "maintenance", "trust"],
-    ...["node-agent", "dns", "dns-engine"],
+    ...["node-agent", "dns", "dns-engine", "nameserver"],
   ].map((service) => SUBJECT_FILTERS.rpcOfService("core", service)),
   ...[
     SUBJECT_FILTERS.rpcOf("core"),
@@ -189,6 +190,7 @@ const IDENTITIES: readonly Identity[] = [
         "trust.authority.rotated",
         "gateway.token.created",
         "dns.record.changed",
+        "dns.key.rotated",
         "host.node.rebooted",
         "maintenance.change.blocked",
         "maintenance.mode.enabled",
@@ -236,10 +238,10 @@ const IDENTITIES: readonly Identity[] = [
     credential: () => cluster().issuer.forCore("gateway", own, [gatewayContract]),
     publish: [
       eventSubject("core", "gateway.token.created"),
-      ...requests(own, "node-agent", "host", "audit", "trust"),
-      ...requests(other, "node-agent", "host", "audit", "trust"),
+      ...requests(own, "node-agent", "host", "audit", "trust", "nameserver"),
+      ...requests(other, "node-agent", "host", "audit", "trust", "nameserver"),
       ...requests("core", "discovery", "discovery-engine", "cluster", "gateway", "host", "audit", "operation", "trust"),
-      ...requests("core", "dns", "dns-engine"),
+      ...requests("core", "dns", "dns-engine", "nameserver"),
       ...audit(`gateway-${own}`),
       ...["DV_OPS", "DV_AUDIT"].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       ...reads("DV_EVENTS", "KV_dv_nodes", "KV_dv_tokens", "KV_dv_idempotency"),
@@ -266,7 +268,7 @@ const IDENTITIES: readonly Identity[] = [
       "$JS.API.INFO",
     ],
     subscribe: [
-      ...["host", "operation", "maintenance", "node-agent"].map((service) =>
+      ...["host", "operation", "maintenance", "node-agent", "nameserver"].map((service) =>
         SUBJECT_FILTERS.rpcOfService("core", service),
       ),
       ...SERVICE_PROTOCOL,
@@ -276,7 +278,11 @@ const IDENTITIES: readonly Identity[] = [
     name: "the core part of dns",
     credential: () => cluster().issuer.forCore("dns", own, contractsOf("dns")),
     publish: [
-      ...["dns.record.changed", "maintenance.change.blocked"].map((type) => eventSubject("core", type)),
+      ...["dns.record.changed", "dns.key.rotated", "maintenance.change.blocked"].map((type) =>
+        eventSubject("core", type),
+      ),
+      // Keys of servers on members are written by their nodes; nothing else of the nodes is the business of dns.
+      ...[own, other, "core"].flatMap((target) => requests(target, "nameserver")),
       operationSubject("op-x"),
       ...reads(
         "DV_OPS",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The BIND that docs/guides/dns.md starts, as it is written there, on free ports. */
 import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -63,6 +63,23 @@ test("the script of the guide starts a primary that takes the key, and a seconda
     expect(processesOf(dir)).toHaveLength(2);
   } finally {
     for (const pid of processesOf(dir)) process.kill(pid, "SIGKILL");
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test("the configuration of BINDs on members is one that BIND takes", async () => {
+  const [keys = "", ...configs] = [...guide.matchAll(/```conf\n([\s\S]*?)```/g)].map(([, text = ""]) => text);
+  const dir = mkdtempSync(path.join(tmpdir(), "debvisor-guide-"));
+  try {
+    const file = path.join(dir, "debvisor.keys");
+    writeFileSync(file, keys);
+    for (const [i, text] of configs.entries()) {
+      const config = path.join(dir, `named-${i}.conf`);
+      writeFileSync(config, text.replace("/etc/bind/debvisor.keys", file));
+      await run("named-checkconf", [config]);
+    }
+    expect(configs).toHaveLength(2);
+  } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 });

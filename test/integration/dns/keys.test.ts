@@ -2,17 +2,17 @@
 /** Servers and keys on a real BIND: what a probe finds, by name, and that a secret is nowhere but sealed. */
 import { mkdtempSync, readdirSync } from "node:fs";
 import path from "node:path";
-import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { systemClock } from "@debvisor/shared/clock";
 import { afterAll, test as base, beforeAll, expect } from "vitest";
 import { z } from "zod";
 import { createBind } from "../../../services/dns/drivers/bind.ts";
+import { NO_KEYS } from "../../../services/dns/model/key-ring.ts";
+import { checkKeyHandler } from "../../../services/dns/operations/check-key.ts";
 import { checkServerHandler } from "../../../services/dns/operations/servers.ts";
 import { DNS_ENTRY, DnsEntry, DnsStore } from "../../../services/dns/reconcilers/dns-store.ts";
 import { startBind, type TestBind } from "../../support/bind.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
-import { waitFor } from "../../support/wait-for.ts";
-import { type DnsRig, lacking, startDns } from "./rig.ts";
+import { type DnsRig, eventsOf, lacking, startDns } from "./rig.ts";
 
 const test = base.skipIf(lacking.length > 0);
 const cluster = sharedBusCluster({ servers: 1 });
@@ -38,20 +38,6 @@ async function check(more: Record<string, unknown>) {
   const found = await dns.ask("checkServer", { server: "probe" });
   await dns.ask("deleteServer", { server: "probe" });
   return { verdict: found.verdict, ...Object.fromEntries(found.checks.map((one) => [one.check, one])) };
-}
-
-/** Every event of the stream so far. */
-async function eventsOf(bus: ConnectedBus): Promise<string> {
-  const { lastSeq } = await bus.eventRange();
-  const found: unknown[] = [];
-  const reader = await bus.readEvents({ fromSeq: 1, onEvent: (event) => void found.push(event) });
-  await waitFor(
-    () => found.length >= lastSeq,
-    10_000,
-    () => `${found.length} of ${lastSeq} events were read`,
-  );
-  await reader.stop();
-  return JSON.stringify(found);
 }
 
 test("a server with the right key is found in order", async () => {
@@ -140,6 +126,38 @@ test("a primary without a key, a weak key, a key that is used, and another secre
   expect(await codeOf(dns.ask("deleteServer", { server: "ns9" }))).toBe("DNS_SERVER_NOT_FOUND");
 });
 
+test("a key is checked by what it signs: named faults, the skew of clocks, and an event of what failed", async () => {
+  const own = { server: "probe", address: "127.0.0.1", port: bind.primary.port, key: "dv-key" };
+  await dns.ask("setServer", { ...own, zone: ["debvisor.local"] });
+  const good = await dns.ask("checkKey", { key: "dv-key" });
+  const other = await dns.ask("checkKey", { key: "dv-key", secret: bind.strange("dv-key").secret });
+  const folder = mkdtempSync(path.join(cluster().dir, "early-"));
+  const clock = { ...systemClock, now: () => systemClock.now() - HOUR_MS };
+  const parts = { store: new DnsStore(dns.bus, dns.sealKey), bind: createBind({ folder, answerMs: 2_000 }), clock };
+  const context = { signal: AbortSignal.timeout(5_000), actor: "tester", requestId: "r" } as never;
+  const late = await checkKeyHandler({ ...parts, bus: dns.bus })({ key: "dv-key" }, context);
+  await dns.ask("setServer", { ...own, zone: ["elsewhere.test"] });
+  const elsewhere = await dns.ask("checkKey", { key: "dv-key" });
+  const unknown = await dns.ask("checkKey", { key: "never-seen" }).catch((error: unknown) => error);
+  await dns.ask("deleteServer", { server: "probe" });
+
+  expect([good.verdict, good.checks.map(({ check: kind, status }) => [kind, status])]).toEqual([
+    "ok",
+    [
+      ["stored", "ok"],
+      ["secret", "ok"],
+      ["signature", "ok"],
+    ],
+  ]);
+  expect(other.checks.map(({ code }) => code)).toEqual(["CONFLICT", null, "DNS_TSIG_BADSIG"]);
+  expect(late.checks[2]).toMatchObject({ code: "DNS_TSIG_BADTIME", server: "probe", zone: "debvisor.local" });
+  expect(Math.abs((late.checks[2]?.skewSeconds ?? 0) - HOUR_MS / 1_000)).toBeLessThanOrEqual(5);
+  expect(elsewhere.checks[2]).toMatchObject({ status: "failed", code: "DNS_NOT_AUTHORITATIVE" });
+  expect(unknown).toMatchObject({ code: "DNS_KEY_NOT_FOUND" });
+  const events = await eventsOf(await cluster().connectCore("gateway"));
+  for (const fact of ["dns.key.created", "dns.key.failed", "DNS_TSIG_BADTIME"]) expect(events).toContain(fact);
+});
+
 test("a secret is in no answer, no entry of the bucket, no event, and no file once the programs have ended", async () => {
   await check({});
   const answers = JSON.stringify([await dns.ask("listKeys", {}), await dns.ask("listServers", {})]);
@@ -156,9 +174,13 @@ test("a secret is in no answer, no entry of the bucket, no event, and no file on
 test("a key that was sealed for another cluster cannot be used, and can be given anew", async () => {
   const bucket = await dns.bus.bucket("dv_dns", DnsEntry);
   const entry = await bucket.get(DNS_ENTRY);
-  const { servers = [], keys = [] } = entry?.value ?? {};
+  const { servers = [], keys = [], ring = NO_KEYS } = entry?.value ?? {};
   const sealed = { iv: "AAAAAAAAAAAAAAAA", box: "AAAA", tag: "AAAAAAAAAAAAAAAAAAAAAA==" };
-  await bucket.update(DNS_ENTRY, { servers, keys: keys.map((key) => ({ ...key, sealed })) }, entry?.revision ?? 0);
+  await bucket.update(
+    DNS_ENTRY,
+    { servers, ring, keys: keys.map((key) => ({ ...key, sealed })) },
+    entry?.revision ?? 0,
+  );
 
   await dns.ask("setServer", {
     server: "probe",

@@ -10,6 +10,7 @@ import { contractsOf } from "@debvisor/proto-events/registry";
 import { CORE } from "@debvisor/proto-events/subjects";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { type Clock, systemClock } from "@debvisor/shared/clock";
+import type { Logger } from "@debvisor/shared/log";
 import { nodePaths, writePrivateFile } from "@debvisor/shared/node-files";
 import { requestControl } from "@debvisor/shared/operation/control";
 import { openLockTable } from "@debvisor/shared/operation/lock-table";
@@ -21,11 +22,13 @@ import { type DnsConfig, dnsConfig } from "../../../services/dns/config.ts";
 import { dnsService } from "../../../services/dns/service.ts";
 import { isInstalled } from "../../../tools/test-requirements.ts";
 import { type TestBind, type TestKey, ZONES } from "../../support/bind.ts";
+import type { ManagedBind } from "../../support/bind-managed.ts";
 import { type BusCluster, randomNodeId } from "../../support/bus-cluster.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 type C = typeof dnsContract;
-const END_MS = 30_000;
+/** A rotation while many changes are made takes its time; tests have limits of their own. */
+const END_MS = 120_000;
 
 /** Programs that the tests need and this machine has not. */
 export const lacking = ["named", "dig", "nsupdate"].filter((program) => !isInstalled(program));
@@ -43,6 +46,14 @@ export interface DnsRig extends AsyncDisposable {
   configure(bind: TestBind, key?: TestKey): Promise<void>;
   /** Submits a change set and waits for its end. */
   change(input: Request<C, "changeRecords">): Promise<Operation>;
+  /** Names the servers of a BIND on members: ns1 and ns2. */
+  manage(bind: ManagedBind): Promise<void>;
+  /** An operation at its end. */
+  ended(id: string): Promise<Operation>;
+  /** State of one of its steps. */
+  stepOf(id: string, step: string): Promise<string | undefined>;
+  /** Rotates keys and waits for the end. */
+  rotate(input: Request<C, "rotateKeys">): Promise<Operation>;
   /** Rolls a change back and waits for the end. */
   rollback(id: string): Promise<Operation>;
   /** Cancels an operation and waits for its end. */
@@ -72,26 +83,7 @@ export async function startDns(
   );
   const ask: DnsRig["ask"] = (operation, input) =>
     gateway.request(CORE, dnsContract, operation, input, { actor: "tester", user: "ines" });
-  const until: DnsRig["until"] = async (operation, isSo) => {
-    let found: Operation | undefined;
-    await waitFor(
-      async () => {
-        const folded = foldEntries(await coreBus.journal("DV_OPS").read(operation));
-        found = folded && operationView(folded);
-        return found !== undefined && isSo(found);
-      },
-      END_MS,
-      () => `${operation} is ${found?.state}`,
-    );
-    return found as Operation;
-  };
-  const isOver = ({ state }: Operation) => FINAL_STATES.has(state) || state === "stuck";
-  const control = async (operation: string, verb: "cancel" | "rollback") => {
-    const journal = coreBus.journal("DV_OPS");
-    const locks = await openLockTable({ bus: coreBus, clock, log: cluster.log, isLive: async () => true });
-    await requestControl({ journal, clock, locks }, operation, verb, { by: "tester", user: null, reason: null });
-    await locks.stop();
-  };
+  const { read, until, ended, isOver, control } = controlsOf(coreBus, clock, cluster.log);
   return {
     id,
     bus: coreBus,
@@ -108,10 +100,11 @@ export async function startDns(
           ...{ server: "ns2", address: "127.0.0.1", port: bind.secondary.port, role: "secondary", zone },
         } as const);
     },
-    change: async (input) => {
-      const { id: operation } = await ask("changeRecords", input);
-      return await until(operation ?? "", isOver);
-    },
+    manage: (bind) => manage(ask, bind),
+    ended,
+    stepOf: async (operation, step) => (await read(operation))?.steps.find(({ id: one }) => one === step)?.state,
+    change: async (input) => await ended((await ask("changeRecords", input)).id),
+    rotate: async (input) => await ended((await ask("rotateKeys", input)).id),
     rollback: async (operation) => {
       await control(operation, "rollback");
       return await until(operation, ({ state }) => state === "rolled-back" || state === "stuck");
@@ -125,6 +118,42 @@ export async function startDns(
       await running.stop();
     },
   };
+}
+
+/** Looks at operations and steers them, as a gateway would. */
+function controlsOf(coreBus: ConnectedBus, clock: Clock, log: Logger) {
+  const until: DnsRig["until"] = async (operation, isSo) => {
+    let found: Operation | undefined;
+    await waitFor(
+      async () => {
+        found = await read(operation);
+        return found !== undefined && isSo(found);
+      },
+      END_MS,
+      () => `${operation} is ${found?.state}`,
+    );
+    return found as Operation;
+  };
+  const isOver = ({ state }: Operation) => FINAL_STATES.has(state) || state === "stuck";
+  const control = async (operation: string, verb: "cancel" | "rollback") => {
+    const journal = coreBus.journal("DV_OPS");
+    const locks = await openLockTable({ bus: coreBus, clock, log: log, isLive: async () => true });
+    await requestControl({ journal, clock, locks }, operation, verb, { by: "tester", user: null, reason: null });
+    await locks.stop();
+  };
+  const read = async (operation: string): Promise<Operation | undefined> => {
+    const folded = foldEntries(await coreBus.journal("DV_OPS").read(operation));
+    return folded && operationView(folded);
+  };
+  const ended = (operation: string | null) => until(operation ?? "", isOver);
+  return { read, until, ended, isOver, control };
+}
+
+async function manage(ask: DnsRig["ask"], { zone: name, primary, secondary }: ManagedBind): Promise<void> {
+  const own = { address: "127.0.0.1", zone: [name] };
+  await ask("setServer", { ...own, server: "ns1", port: primary.port, node: primary.node });
+  const other = { role: "secondary", port: secondary.port, node: secondary.node } as const;
+  await ask("setServer", { ...own, server: "ns2", ...other });
 }
 
 const seals = new WeakMap<BusCluster, string>();
@@ -159,4 +188,18 @@ async function contextOf(cluster: BusCluster, parts: Parts): Promise<ServiceCont
     nodeBus: coreBus,
     coreBus,
   };
+}
+
+/** Every event of the stream so far. */
+export async function eventsOf(bus: ConnectedBus): Promise<string> {
+  const { lastSeq } = await bus.eventRange();
+  const found: unknown[] = [];
+  const reader = await bus.readEvents({ fromSeq: 1, onEvent: (event) => void found.push(event) });
+  await waitFor(
+    () => found.length >= lastSeq,
+    10_000,
+    () => `${found.length} of ${lastSeq} events were read`,
+  );
+  await reader.stop();
+  return JSON.stringify(found);
 }

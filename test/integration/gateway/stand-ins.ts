@@ -210,9 +210,9 @@ export async function startNames(cluster: BusCluster): Promise<ConnectedBus> {
     zones: ["debvisor.local"],
     key: "dv-2026",
   };
-  const known = { ...server, addedAt: NOW, addedBy: "adminkey" };
+  const known = { ...server, node: null, addedAt: NOW, addedBy: "adminkey" };
   const about = { fingerprint: "1b4f0e9851971998", usedBy: ["ns1"], storedAt: NOW, storedBy: "adminkey" };
-  const key = { name: "dv-2026", algorithm: "hmac-sha256", ...about };
+  const key = { name: "dv-2026", algorithm: "hmac-sha256", purpose: null, ...about };
   const [zone, name] = ["debvisor.local", "web1.debvisor.local"];
   const record = { zone, name, type: "A", ttl: 300, data: ["192.0.2.7"] };
   const difference = { zone, name, type: "A", before: null, after: "300 192.0.2.7" };
@@ -229,6 +229,10 @@ export async function startNames(cluster: BusCluster): Promise<ConnectedBus> {
     ...{ listServers: { items: [known], nextCursor: null }, setServer: known, deleteServer: known },
     checkServer: { server: "ns1", verdict: "ok", checks: [check] },
     ...{ listKeys: { items: [key], nextCursor: null }, setKey: key, deleteKey: key },
+    checkKey: {
+      ...{ key: key.name, algorithm: key.algorithm, fingerprint: key.fingerprint, verdict: "ok" },
+      checks: [{ ...check, check: "signature", server: "ns1", skewSeconds: null }],
+    },
     listRecords: { items: [record], nextCursor: null },
     checkPropagation: { zone, name, propagated: true, records: [record], servers: [answer] },
     checkDnssec: { zone, verdict: "unsigned", servers: [{ ...answer, status: "unsigned", expiresAt: null }] },

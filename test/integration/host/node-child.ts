@@ -32,7 +32,8 @@ const bus = await connectBus({
   log: silentLogger(),
   commandSigners: signers,
 });
-const host = createHost(identity, nodeAgentConfig.parse({}));
+const config = nodeAgentConfig.parse({});
+const host = createHost(identity, config);
 const node = { ...identity, advertiseKey: new Uint8Array(32) };
-await serveOrders({ node, bus, clock: systemClock, log: silentLogger(), host });
+await serveOrders({ node, bus, clock: systemClock, log: silentLogger(), host, config });
 process.stdout.write("ready\n");

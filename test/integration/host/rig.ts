@@ -96,6 +96,7 @@ export class HostRig implements AsyncDisposable {
       clock: systemClock,
       log: this.#cluster.log,
       host: createHost(this.identity, config),
+      config,
     });
   }
 

@@ -8,7 +8,7 @@ import { createTurns } from "../../../services/node-agent/operations/turns.ts";
 import { sharedBusCluster } from "../../support/bus-cluster.ts";
 import { type RunResult, torture, undoCalls } from "../../support/operation-torture.ts";
 import { TortureBench } from "../../support/operation-torture-bench.ts";
-import { faultsOf, sealedFaultsOf, sparingFaultsOf } from "../../support/operation-torture-faults.ts";
+import { faultsOf, fewOf, sealedFaultsOf, sparingFaultsOf } from "../../support/operation-torture-faults.ts";
 import { tableOf, wrongOf } from "../../support/operation-torture-table.ts";
 import { ableWorlds, allWorlds } from "../../support/operation-torture-worlds.ts";
 
@@ -44,7 +44,7 @@ test.concurrent.each(worlds)(
   async (world) => {
     const runs = await inTurn(world.lane, () =>
       torture(bench, world, ({ calls }) => {
-        if (world.seals) return sealedFaultsOf(calls);
+        if (world.seals) return world.sparing ? fewOf(sealedFaultsOf(calls)) : sealedFaultsOf(calls);
         const faults = world.sparing ? sparingFaultsOf(calls) : faultsOf(calls, world.undoable, false);
         return faults.filter((_fault, i) => i % (world.every ?? 1) === 0);
       }),

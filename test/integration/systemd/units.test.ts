@@ -8,8 +8,11 @@ import { run } from "../../support/lan-namespaces.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../../..");
 const FOLDER = path.join(ROOT, "systemd");
-const units = readdirSync(FOLDER).filter((file) => /\.(?:service|target|path)$/.test(file));
+const units = readdirSync(FOLDER).filter((file) => /\.(?:service|target|path|timer)$/.test(file));
 const services = units.filter((file) => file.endsWith(".service"));
+/** Those that a timer starts. */
+const timed = services.filter((file) => units.includes(file.replace(/service$/, "timer")));
+const lasting = services.filter((file) => !timed.includes(file));
 
 /** Highest exposure that each may have, of 10: those that change the host need more than the others. */
 const EXPOSURE_MAX = 2.5;
@@ -52,7 +55,7 @@ describe.skipIf(lacking.length > 0)(`systemd (lacking here: ${lacking.join(", ")
 
 describe("the units", () => {
   it("start together, end together and are started again for ever", () => {
-    for (const unit of services) {
+    for (const unit of lasting) {
       expect([unit, settings(unit, "PartOf"), settings(unit, "WantedBy")]).toEqual([
         unit,
         ["debvisor.target"],
@@ -64,6 +67,24 @@ describe("the units", () => {
         ["0"],
       ]);
     }
+  });
+
+  it("rotate keys every month, also after a month that was missed, with a user and a key for that alone", () => {
+    expect(timed).toEqual(["tsig-rotate.service"]);
+    const timer = "tsig-rotate.timer";
+    expect(["OnCalendar", "Persistent", "WantedBy"].map((key) => settings(timer, key))).toEqual([
+      ["monthly"],
+      ["true"],
+      ["timers.target"],
+    ]);
+    expect(settings(timer, "RandomizedDelaySec")).toHaveLength(1);
+    const [unit = ""] = timed;
+    expect(["Type", "Restart", "WantedBy"].map((key) => settings(unit, key))).toEqual([["oneshot"], [], []]);
+    const [user = ""] = settings(unit, "User");
+    expect(services.filter((other) => settings(other, "User").includes(user))).toEqual([unit]);
+    expect(text("debvisor.sysusers")).toMatch(new RegExp(`^u ${user} `, "m"));
+    expect(settings(unit, "LoadCredential")).toEqual(["context.json:/etc/debvisor/tsig-rotate.json"]);
+    expect(settings(unit, "ExecStart")[0]).toMatch(/ --context %d\/context\.json dns keys rotate .*--confirm$/);
   });
 
   it("have names of their own, so that all can be enabled", () => {
