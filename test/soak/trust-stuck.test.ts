@@ -69,6 +69,7 @@ test("given up, the next rotation finishes it: its plan has the steps that are l
   await rotation.control("cancel", id);
   const given = await rotation.untilEnded(id, 60_000);
   await bringUp(away);
+  await rotation.untilReady();
   const plan = await rotation.planned();
   const { body } = await rotation.submit();
   const ended = await rotation.untilEnded(body["id"], 120_000);

@@ -153,6 +153,19 @@ export class Rotation {
     throw new Error("no rotation could be held between its steps");
   }
 
+  /** Waits until a rotation could begin: every member answers. */
+  async untilReady(): Promise<void> {
+    let said: Body = {};
+    await waitFor(
+      async () => {
+        said = (await this.submit({ mode: "check" })).body;
+        return said["state"] === "checked";
+      },
+      60_000,
+      () => `no rotation can begin: ${JSON.stringify(said)}`,
+    );
+  }
+
   /** Steps of a rotation that would begin now. */
   async planned(): Promise<string[]> {
     const { body } = await this.submit({ mode: "plan" });

@@ -155,11 +155,7 @@ test("a worker that is off refuses it, is left out when it is named, and comes b
   expect(server).toMatchObject({ status: 400, body: { code: "INVALID_ARGUMENT" } });
   expect(done).toMatchObject({ state: "succeeded", result: { missing: [] } });
   expect(old).toBe(before?.authorities[0]?.fingerprint);
-  await waitFor(
-    async () => (await rotation.submit({ mode: "check" })).body["state"] === "checked",
-    30_000,
-    () => "node-4 does not answer again",
-  );
+  await rotation.untilReady();
   const [authority] = (await rotation.show())?.authorities ?? [];
   expect(authority?.fingerprint).not.toBe(old);
   expect(rotation.unsettled(authority?.fingerprint ?? "")).toEqual([]);
