@@ -15,6 +15,7 @@ import { formation } from "./measures/formation.ts";
 import { gatewayRead } from "./measures/gateway-read.ts";
 import { growth } from "./measures/growth.ts";
 import { hostileLan } from "./measures/hostile-lan.ts";
+import { idleMemory } from "./measures/idle-memory.ts";
 import { localCluster } from "./measures/local-cluster.ts";
 import { operations } from "./measures/operations.ts";
 
@@ -29,6 +30,7 @@ const MEASURES: readonly Measure[] = [
   formation,
   growth,
   hostileLan,
+  idleMemory,
   dns,
 ];
 
