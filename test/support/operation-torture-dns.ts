@@ -60,7 +60,7 @@ export function lowerTtlWorld(): TortureWorld {
   return dnsWorld({
     name: "change-records, lowering",
     type: "dns.change-records",
-    every: 13,
+    every: 17,
     lastStep: "restore-1",
     setUp: async ({ named, name }) => {
       const [old, gone] = [name("old"), name("gone")];
@@ -88,7 +88,7 @@ export function hostWorlds(): readonly TortureWorld[] {
     dnsWorld({
       name: verb,
       type: `dns.${verb}`,
-      every: 5,
+      every: 7,
       lastStep: "remember",
       setUp: async ({ named, name, hosts }) => {
         const host = name("host");
