@@ -130,15 +130,15 @@ describe.skipIf(lacking.length > 0)(
       // By this clock the cluster has not even been founded yet.
       clock.set(new Date(Date.now() - 2 * HOUR_MS));
       const thief = await formation.add(1, ["role: worker"]);
+      // Programs see a clock that is set within a second; the first refusal may come before that.
+      const isByThatClock = (line: string) =>
+        line.includes("join: refused") && Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? "") < Date.now() - HOUR_MS;
       await waitFor(
-        () => thief.log.some((line) => line.includes("JOIN_CLOSED")),
+        () => thief.log.some((line) => line.includes("JOIN_CLOSED")) && server.log.some(isByThatClock),
         PATIENCE_MS,
         () => `${thief.name} is not refused\n${thief.tail()}\n${server.tail()}`,
       );
 
-      const refusal = server.log.find((line) => line.includes("join: refused")) ?? "";
-      const refusedAt = Date.parse(/"time":"([^"]+)"/.exec(refusal)?.[1] ?? "");
-      expect(Date.now() - refusedAt, "the clock was back when it was refused").toBeGreaterThan(HOUR_MS);
       expect(await formation.key.members(server)).toEqual(["m1"]);
       const back = (await formation.key.ask(server, "GET", "/v1/cluster"))?.body;
       expect(back?.["unattendedUntil"]).toBeNull();
