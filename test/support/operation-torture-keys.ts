@@ -13,10 +13,13 @@ import { type ManagedBind, startManagedBind } from "./bind-managed.ts";
 import type { TortureBench } from "./operation-torture-bench.ts";
 import { tortureBind, tortureStore } from "./operation-torture-dns.ts";
 import type { TortureWorld } from "./operation-torture-worlds.ts";
+import { waitFor } from "./wait-for.ts";
 
 const ZONE = "keys.test";
 const NAME = "ns-keys";
 const BY = { actor: "tester", at: "2026-11-28T08:00:00.000Z" };
+
+const LOOK_MS = 20_000;
 
 interface Key {
   readonly name: string;
@@ -59,7 +62,15 @@ export function rotateKeysWorld(): TortureWorld {
       const old = await begin(store, managed);
       let now: Seen | undefined;
       const look = async () => {
-        now = await seen(store, bind, managed, old);
+        // After the bus was killed its first answers may be late.
+        await waitFor(
+          async () => {
+            now = await seen(store, bind, managed, old).catch(() => undefined);
+            return now !== undefined;
+          },
+          LOOK_MS,
+          () => "nobody says how the keys are",
+        );
       };
       return {
         input: { purpose: ["node"], overlap: "0s" },

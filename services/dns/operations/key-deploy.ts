@@ -55,9 +55,18 @@ export async function deploy(
     await allOf(servers, async (server) => {
       const file = keysFileOf(server, view.servers, view.ring, holding, secretOf);
       const options = { actor: submission.actor, timeoutMs: ORDER_MS };
-      await bus.command(server.node, nameserverContract, "setKeys", file, order, options);
+      await bus.command(server.node, nameserverContract, "setKeys", file, order, options).catch((error: unknown) => {
+        const { code, message } = toDvError(error);
+        // Others may have theirs already, so the step has had an effect, whatever became of this order.
+        throw code === "UNAVAILABLE" ? unknownAt(server, message) : error;
+      });
     });
   }
+}
+
+/** What passes by itself and may have had an effect. */
+export function unknownAt({ name }: Pick<DnsServer, "name">, message: string): DvError {
+  return new DvError("TIMEOUT", `${name} has not got its keys yet: ${message}`);
 }
 
 /** Whether every managed server has these keys in its file, and no others. */

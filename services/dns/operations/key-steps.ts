@@ -9,6 +9,7 @@ import type { KeyPurpose } from "@debvisor/proto-events/dns-data";
 import type { RotationResult } from "@debvisor/proto-events/dns-keys";
 import type { OperationId } from "@debvisor/proto-events/primitives";
 import { timestamp } from "@debvisor/shared/clock";
+import { toDvError } from "@debvisor/shared/errors";
 import type { Sight, StepContext, StepKind } from "@debvisor/shared/operation/definition";
 import type { TsigSecret } from "../drivers/bind.ts";
 import {
@@ -28,6 +29,7 @@ import {
   holds,
   managedServers,
   type RotateDeps,
+  unknownAt,
   verifyCopied,
   verifyRefused,
   verifyTaken,
@@ -42,6 +44,8 @@ export interface KeyParams {
 }
 
 const STEP_MS = 60_000;
+/** How long a node may be away while new keys come. */
+const PATIENCE_MS = 20_000;
 /** The removal goes on: a server that is away for a moment must not leave the old key in force. */
 const REMOVE_PATIENCE_MS = 180_000;
 const SECRET_BYTES = 32;
@@ -78,6 +82,7 @@ function makeStep(deps: RotateDeps): StepKind<KeyParams> {
 function deployStep(deps: RotateDeps): StepKind<KeyParams> {
   return {
     timeoutMs: STEP_MS,
+    patienceMs: PATIENCE_MS,
     do: async (_params, context) => {
       await change(deps, context, (ring) => decideAt(ring, idOf(context), ["made", "deployed"]));
       await write(deps, "both", context);
@@ -96,6 +101,7 @@ function deployStep(deps: RotateDeps): StepKind<KeyParams> {
 function switchStep(deps: RotateDeps): StepKind<KeyParams> {
   return {
     timeoutMs: STEP_MS,
+    patienceMs: PATIENCE_MS,
     do: async (_params, context) => {
       await change(deps, context, (ring) => phase(ring, context, "deployed", "switched"));
       await deploy(deps, await deps.store.view(), "both", context);
@@ -146,7 +152,11 @@ function removeStep(deps: RotateDeps): StepKind<KeyParams> {
       const begun = await change(deps, context, (now) =>
         decidePhase(now, id, { from: "waited", to: "removing", at: "" }),
       );
-      await write(deps, "new", context);
+      await write(deps, "new", context).catch((error: unknown) => {
+        const { code, message } = toDvError(error);
+        // A BIND that is just being started is no reason to stop half-way.
+        throw code === "TOOL_FAILED" ? unknownAt({ name: "A server" }, message) : error;
+      });
       const gone = (purpose: KeyPurpose) => (begun.rotation?.next[purpose] ? begun.keys[purpose] : undefined);
       await verifyRefused(deps, await deps.store.view(), gone, context);
       const answer = await tell(deps, begun, id, purposes, context);

@@ -202,6 +202,31 @@ test("a rotation that was given up is taken over by the next one, and one that w
   expect((await store.view()).ring.rotation).toBeNull();
 });
 
+test.each([
+  ["a node is away when the overlap ends", "wait", () => bind.secondary.stopNode(), () => bind.secondary.startNode()],
+  ["BIND is down for the removal", "remove", () => bind.secondary.named.stop(), () => bind.secondary.named.start()],
+])("a rotation goes on, and nothing is undone, after %s", async (_what, stopsAt, stop, start) => {
+  const old = bind.secondary.names();
+  const { id } = await dns.ask("rotateKeys", { purpose: ["transfer"], overlap: "1s" });
+  const running = (step: string) =>
+    waitFor(
+      async () => (await dns.stepOf(id ?? "", step)) === "running",
+      20_000,
+      () => `${step} does not run`,
+    );
+  await running("wait");
+  await stop();
+  await running(stopsAt);
+  await systemClock.sleep(2_000);
+  const between = await dns.stepOf(id ?? "", stopsAt);
+  await start();
+  const done = await dns.ended(id ?? "");
+
+  expect([between, done.state, done.error]).toEqual(["running", "succeeded", null]);
+  expect(bind.secondary.names()).not.toEqual(old);
+  expect(bind.secondary.names()).toEqual(named("transfer", bind.primary.names()));
+});
+
 test("a server that does not take part refuses the rotation by name, and nothing is changed", async () => {
   const before = [bind.primary.keys(), bind.secondary.keys()];
   await bind.secondary.stopNode();
