@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How the first server becomes a cluster of one: with a helper that votes for it and is then removed from the group. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { connectSystem } from "../bus/system.ts";
 import { systemClock } from "../clock.ts";
@@ -51,4 +51,13 @@ export async function becomeClusterOfOne(
 export function isUnused(storeDir: string): boolean {
   const store = join(storeDir, "jetstream");
   return !existsSync(store) || readdirSync(store).every((account) => !existsSync(join(store, account, STREAMS)));
+}
+
+/** Removes what is in the store. The folder itself may be a mount point, or a link to another disk. */
+export function emptyStore(storeDir: string): void {
+  if (!existsSync(storeDir)) return;
+  for (const entry of readdirSync(storeDir)) {
+    // Every file system has that one for what it finds damaged.
+    if (entry !== "lost+found") rmSync(join(storeDir, entry), { recursive: true });
+  }
 }

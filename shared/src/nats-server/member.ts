@@ -3,7 +3,7 @@
  * A member of the bus's server cluster: how the first server becomes a JetStream cluster of one, how a lone server gets
  * going again, and how others join (DESIGN.md 5, measured in lab/nats). Restarts its nats-server when that ends.
  */
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BusTls } from "../bus/tls.ts";
 import type { Credential } from "../bus/trust.ts";
@@ -12,7 +12,7 @@ import { DvError } from "../errors.ts";
 import { hostPort } from "../join/addresses.ts";
 import type { Logger } from "../log.ts";
 import { evenOutAccounts, hearAccounts, type SystemAccess, safeTrust } from "./accounts.ts";
-import { becomeClusterOfOne, isUnused } from "./alone.ts";
+import { becomeClusterOfOne, emptyStore, isUnused } from "./alone.ts";
 import { certificateOnDisk, showsCertificate } from "./certificate.ts";
 import type { NatsServerSettings } from "./config.ts";
 import { isHealthy, metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
@@ -115,7 +115,7 @@ export class BusMember {
     const { storeDir, host, port } = this.#settings;
     const first = !hasFormed(dir);
     // Only a new group holds its first election at once, and one that was killed on its way to that is no new one.
-    if (first && isUnused(storeDir)) rmSync(storeDir, { recursive: true, force: true });
+    if (first && isUnused(storeDir)) emptyStore(storeDir);
     this.#launch(this.#settings);
     const server = this.#running();
     const helper = await startHelper({ binary, dir, ports, votes: first, patienceMs }, server);
