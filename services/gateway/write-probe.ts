@@ -62,8 +62,9 @@ export class WriteProbe {
     try {
       await (known ? bucket.update(this.#key, value, known.revision) : bucket.create(this.#key, value));
     } catch (error) {
-      // A conflict was judged by the stream's leader: the write before this one came through after all.
-      if (toDvError(error).code !== "CONFLICT") throw error;
+      // Either the write before this one came through after all, or it hangs at a leader that has lost the others and does not know yet.
+      const isConflict = toDvError(error).code === "CONFLICT";
+      if (!isConflict || (await bucket.get(this.#key))?.revision === known?.revision) throw error;
     }
     await this.#othersReady();
     this.#lastAckAt = this.#clock.monotonic();
