@@ -200,8 +200,9 @@ class Run {
         });
       } catch (error) {
         if (tries >= STREAMS_TRIES || toDvError(error).code !== "BUS_UNAVAILABLE") throw error;
-        await this.#lone?.stop();
+        const anew = (await this.#lone?.stopAndMend()) ?? [];
         this.#lone = undefined;
+        if (anew.length > 0) this.#log.warn({ streams: anew }, "groups that would never have had a leader begin anew");
       }
     }
   }
