@@ -190,7 +190,7 @@ class Run {
     return "the others are still in the group";
   }
 
-  /** Streams may stay without a leader (ADR-0022); another start has them begin anew. */
+  /** Streams may stay without a leader (ADR-0022): another start has them begin anew, and what that would not help is mended. */
   async #lowerStreams(): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
