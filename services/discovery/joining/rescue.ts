@@ -111,6 +111,7 @@ class Run {
     try {
       for (const step of RESCUE_STEPS) if (!this.#journal.done.includes(step)) await this.#do(step);
     } catch (error) {
+      this.#log.error({ err: error }, "the rescue stopped");
       if (this.#journal.done.every((step) => step === "copy") && isRefusal(error)) this.#takeBack();
       throw error;
     } finally {

@@ -104,15 +104,29 @@ export async function lowerReplicas(manager: JetStreamManager, patienceMs: numbe
       throw new DvError("BUS_UNAVAILABLE", `Streams without a leader after ${patienceMs} ms: ${unled.join(", ")}.`);
     await systemClock.sleep(100);
   }
+  const lowerUntil = systemClock.monotonic() + patienceMs;
   for (const name of assetNames()) {
-    const { config } = await manager.streams.info(name);
-    if (config.num_replicas > 1) {
-      await manager.streams.update(name, { ...config, num_replicas: 1 });
-      lowered.push(name);
-    }
+    if (await lower(manager, name, lowerUntil)) lowered.push(name);
     await waitForReplicas(manager, name, 1, patienceMs);
   }
   return { lowered };
+}
+
+/** True when the stream had several replicas. A server that has just become leader may leave requests unanswered. @throws BUS_UNAVAILABLE */
+async function lower(manager: JetStreamManager, name: string, deadline: number): Promise<boolean> {
+  for (let isLowered = false; ; ) {
+    try {
+      const { config } = await manager.streams.info(name);
+      if (config.num_replicas <= 1) return isLowered;
+      isLowered = true;
+      await manager.streams.update(name, { ...config, num_replicas: 1 });
+      return true;
+    } catch (error) {
+      if (systemClock.monotonic() > deadline)
+        throw new DvError("BUS_UNAVAILABLE", `The stream ${name} could not be lowered in time.`, { cause: error });
+      await systemClock.sleep(100);
+    }
+  }
 }
 
 /** A stream without a leader may leave the question unanswered. */

@@ -65,7 +65,8 @@ export async function startLone({ binary, dir, settings, helperPorts }: LoneOpti
     group: () => metaGroup(settings),
     logTail: () => server.logTail(),
     stopAndMend: async () => {
-      const stuck = (await stuckGroups({ ...settings, storeDir })) ?? [];
+      // What cannot be read is no sure sign either.
+      const stuck = (await stuckGroups({ ...settings, storeDir }).catch(() => undefined)) ?? [];
       await stop();
       discardGroups(storeDir, stuck);
       return stuck.map(({ stream }) => stream);
