@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Servers that come and go: one takes the place of a lost one and gets its replicas, and one to spare leaves its own to the others. */
-import { assetNames, laggingStreams, raiseReplicas, streamsOn } from "@debvisor/shared/bus/admin";
+import { assetNames, laggingStreams, streamsOn } from "@debvisor/shared/bus/admin";
+import { raiseReplicas } from "@debvisor/shared/bus/placement";
 import { expect, test, vi } from "vitest";
 import { idOf, startRemovalRig } from "../integration/discovery/removal-rig.ts";
 import { startBusCluster } from "../support/bus-cluster.ts";
@@ -8,7 +9,7 @@ import { startBusCluster } from "../support/bus-cluster.ts";
 test("a lost server is replaced, and of four one is spared", { timeout: 180_000 }, async () => {
   await using cluster = await startBusCluster({ servers: 3 });
   const rig = await startRemovalRig(cluster);
-  const { manager } = await cluster.admin();
+  const { manager, bus } = await cluster.admin();
   const lost = cluster.server(2);
   await cluster.retire(lost);
   await rig.lose(idOf(lost.name));
@@ -19,7 +20,7 @@ test("a lost server is replaced, and of four one is spared", { timeout: 180_000 
   const names = cluster.servers.map(({ name }) => name);
   const joined = names.slice(2);
   for (const name of joined) await rig.enter(idOf(name), "server");
-  await raiseReplicas(manager, 3, 30_000);
+  await raiseReplicas(bus.connection, 3, 30_000);
   const held = await Promise.all(joined.map((name) => streamsOn(manager, name)));
   const spared = joined[0] ?? "";
   const done = await rig.remove(idOf(spared));

@@ -109,6 +109,6 @@ async function writeUntilItFails(formation: Formation, machine: Machine, written
 }
 
 async function tokensOf(machine: Machine): Promise<string[]> {
-  const { stdout } = await dvctl(machine, "tokens", "list", "--all", "--json");
+  const { stdout } = await dvctl(machine, "tokens", "list", "--limit", "1000", "--json");
   return (JSON.parse(stdout) as { items: { id: string }[] }).items.map(({ id }) => id);
 }

@@ -11,8 +11,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { contractsOf } from "@debvisor/proto-events/registry";
 import { inboxPrefix } from "@debvisor/proto-events/subjects";
-import { ensureStreams, openAdmin, raiseReplicas } from "@debvisor/shared/bus/admin";
+import { ensureStreams, openAdmin } from "@debvisor/shared/bus/admin";
 import { type ConnectedBus, type ConnectOptions, connectBus } from "@debvisor/shared/bus/connect";
+import { raiseReplicas } from "@debvisor/shared/bus/placement";
 import { connectSystem, type SystemConnection } from "@debvisor/shared/bus/system";
 import { tlsOption } from "@debvisor/shared/bus/tls";
 import {
@@ -91,6 +92,8 @@ export function randomNodeId(): string {
 
 /** A running bus. */
 export class BusCluster implements AsyncDisposable {
+  /** Path of nats-server. */
+  readonly binary: string;
   readonly issuer: CredentialIssuer;
   readonly trust: ServerTrust;
   /** What somebody without secrets checks signatures by; part of a membership. */
@@ -105,7 +108,6 @@ export class BusCluster implements AsyncDisposable {
   readonly seeds: TrustSeeds;
   /** Signs the servers' certificates; undefined in a bus without TLS. */
   readonly authority: Authority | undefined;
-  readonly #binary: string;
   readonly #servers: BusServer[] = [];
   readonly #open: { close(): Promise<void> }[] = [];
   readonly #onExit = () => killLeftovers(this.dir);
@@ -120,7 +122,7 @@ export class BusCluster implements AsyncDisposable {
     trust: { server: ServerTrust; verifier: VerifierTrust },
     authority: Authority | undefined,
   ) {
-    this.#binary = binary;
+    this.binary = binary;
     this.verifierTrust = trust.verifier;
     this.commandSigners = commandSigners(seeds);
     this.issuer = createIssuer(seeds);
@@ -170,8 +172,8 @@ export class BusCluster implements AsyncDisposable {
       await server.start();
     }
     if (!raise) return;
-    const { manager, bus } = await this.admin();
-    await raiseReplicas(manager, Math.min(size, 3), REPLICA_PATIENCE_MS);
+    const { bus } = await this.admin();
+    await raiseReplicas(bus.connection, Math.min(size, 3), REPLICA_PATIENCE_MS);
     await bus.close();
   }
 
@@ -271,7 +273,7 @@ export class BusCluster implements AsyncDisposable {
     const dir = path.join(this.dir, String(this.#servers.length));
     await this.prepare?.(dir);
     const options = {
-      binary: this.#binary,
+      binary: this.binary,
       dir,
       log: this.log,
       systemCredential: await this.issuer.forSystem(id),

@@ -111,6 +111,7 @@ class Run {
     try {
       for (const step of RESCUE_STEPS) if (!this.#journal.done.includes(step)) await this.#do(step);
     } catch (error) {
+      this.#log.error({ err: error }, "the rescue stopped");
       if (this.#journal.done.every((step) => step === "copy") && isRefusal(error)) this.#takeBack();
       throw error;
     } finally {
@@ -190,7 +191,7 @@ class Run {
     return "the others are still in the group";
   }
 
-  /** Streams may stay without a leader (ADR-0022); another start has them begin anew. */
+  /** Streams may stay without a leader (ADR-0022): another start has them begin anew, and what that would not help is mended. */
   async #lowerStreams(): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
@@ -200,8 +201,9 @@ class Run {
         });
       } catch (error) {
         if (tries >= STREAMS_TRIES || toDvError(error).code !== "BUS_UNAVAILABLE") throw error;
-        await this.#lone?.stop();
+        const anew = (await this.#lone?.stopAndMend()) ?? [];
         this.#lone = undefined;
+        if (anew.length > 0) this.#log.warn({ streams: anew }, "groups that would never have had a leader begin anew");
       }
     }
   }

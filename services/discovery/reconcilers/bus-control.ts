@@ -7,8 +7,9 @@
  * another JWT leaves requests unanswered for a moment, and that of the core parts is without JetStream meanwhile.
  */
 import { claimsOf, isSignedAccount } from "@debvisor/shared/bus/accounts";
-import { laggingStreams, moveReplicas, openAdmin, streamsOn } from "@debvisor/shared/bus/admin";
+import { laggingStreams, openAdmin, streamsOn } from "@debvisor/shared/bus/admin";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
+import { moveReplicas } from "@debvisor/shared/bus/placement";
 import { connectSystem, type MetaPeer, type SystemConnection } from "@debvisor/shared/bus/system";
 import type { BusTls } from "@debvisor/shared/bus/tls";
 import { accountKeys, type Credential, createIssuer, type RevokedUsers, serverTrust } from "@debvisor/shared/bus/trust";

@@ -4,9 +4,10 @@
  * raises every stream and bucket to three replicas once three servers live (DESIGN.md 5). What is to be done is decided from the state of the streams, so an interrupted round is simply gone on with.
  */
 import { clusterContract } from "@debvisor/proto-events/cluster";
-import { laggingStreams, openAdmin, raiseReplicas, stirGroup } from "@debvisor/shared/bus/admin";
+import { laggingStreams, openAdmin, stirGroup } from "@debvisor/shared/bus/admin";
 import type { Bus, Closable } from "@debvisor/shared/bus/bus";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
+import { raiseReplicas } from "@debvisor/shared/bus/placement";
 import type { Clock } from "@debvisor/shared/clock";
 import { causeChain } from "@debvisor/shared/errors";
 import { holdLease } from "@debvisor/shared/leases";
@@ -138,15 +139,14 @@ async function raise(deps: ReplicaDeps): Promise<boolean> {
   const admin = await deps.connectAdmin();
   const startedAt = deps.clock.monotonic();
   try {
-    const manager = await openAdmin(admin.connection);
-    const { raised, servers } = await raiseReplicas(manager, REPLICAS, PATIENCE_MS);
+    const { raised, servers } = await raiseReplicas(admin.connection, REPLICAS, PATIENCE_MS);
     if (raised.length > 0) {
       const ms = Math.round(deps.clock.monotonic() - startedAt);
       deps.log.info({ raised, ms }, "streams raised to three replicas");
       const payload = { replicas: REPLICAS, servers, assets: raised, ms };
       await deps.bus.publishEvent(clusterContract, "replicas.raised", payload, { subject: deps.cluster });
     }
-    const lagging = await laggingStreams(manager);
+    const lagging = await laggingStreams(await openAdmin(admin.connection));
     if (lagging.length > 0) deps.log.warn({ lagging }, "replicas of streams are not current");
     return true;
   } finally {

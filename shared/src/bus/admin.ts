@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Creates the streams and buckets of `proto-events/streams.ts` and raises their replicas once there are enough servers. Only
- * the stream administrator's credential may do this. Both functions can be repeated at any time.
+ * Creates the streams and buckets of `proto-events/streams.ts`, and looks at them and their replicas (placement.ts puts those on
+ * servers). Only the stream administrator's credential may do this. What is here can be repeated at any time.
  */
 import { BUCKETS, type BucketSpec, STREAMS, type StreamSpec } from "@debvisor/proto-events/streams";
 import {
@@ -68,31 +68,6 @@ async function createMissing(manager: JetStreamManager, created: Set<string>): P
   );
 }
 
-/**
- * Raises every stream to `replicas`, one at a time, and checks each before the next (RULES.md 19).
- * @throws BUS_UNAVAILABLE when one does not become current within `patienceMs`
- */
-export async function raiseReplicas(
-  manager: JetStreamManager,
-  replicas: number,
-  patienceMs: number,
-): Promise<{ raised: string[]; servers: string[] }> {
-  const raised: string[] = [];
-  const servers = new Set<string>();
-  for (const name of assetNames()) {
-    let info = await manager.streams.info(name);
-    // A stream that lost a server of three keeps the number in its configuration; the update gives it another one.
-    const isShort = Boolean(info.cluster?.leader) && serversOf(info).length < replicas;
-    if (info.config.num_replicas < replicas || isShort) {
-      await updateOncePlaced(manager, name, { ...info.config, num_replicas: replicas }, patienceMs);
-      raised.push(name);
-    }
-    if (!hasCurrentReplicas(info, replicas)) info = await waitForReplicas(manager, name, replicas, patienceMs);
-    for (const server of serversOf(info)) servers.add(server);
-  }
-  return { raised, servers: [...servers].sort() };
-}
-
 /** What `stirGroup` changes: nobody reads it. */
 const STIRRED_KEY = "debvisor-stirred";
 
@@ -129,15 +104,29 @@ export async function lowerReplicas(manager: JetStreamManager, patienceMs: numbe
       throw new DvError("BUS_UNAVAILABLE", `Streams without a leader after ${patienceMs} ms: ${unled.join(", ")}.`);
     await systemClock.sleep(100);
   }
+  const lowerUntil = systemClock.monotonic() + patienceMs;
   for (const name of assetNames()) {
-    const { config } = await manager.streams.info(name);
-    if (config.num_replicas > 1) {
-      await manager.streams.update(name, { ...config, num_replicas: 1 });
-      lowered.push(name);
-    }
+    if (await lower(manager, name, lowerUntil)) lowered.push(name);
     await waitForReplicas(manager, name, 1, patienceMs);
   }
   return { lowered };
+}
+
+/** True when the stream had several replicas. A server that has just become leader may leave requests unanswered. @throws BUS_UNAVAILABLE */
+async function lower(manager: JetStreamManager, name: string, deadline: number): Promise<boolean> {
+  for (let isLowered = false; ; ) {
+    try {
+      const { config } = await manager.streams.info(name);
+      if (config.num_replicas <= 1) return isLowered;
+      isLowered = true;
+      await manager.streams.update(name, { ...config, num_replicas: 1 });
+      return true;
+    } catch (error) {
+      if (systemClock.monotonic() > deadline)
+        throw new DvError("BUS_UNAVAILABLE", `The stream ${name} could not be lowered in time.`, { cause: error });
+      await systemClock.sleep(100);
+    }
+  }
 }
 
 /** A stream without a leader may leave the question unanswered. */
@@ -145,31 +134,8 @@ async function infoOf(manager: JetStreamManager, name: string): Promise<StreamIn
   return await manager.streams.info(name).catch(() => undefined);
 }
 
-/** Code of the API for "no suitable peers for placement". */
-const NO_SUITABLE_PEERS = 10_005;
-
-/** A server that has just joined may count as offline for a moment. @throws JetStreamApiError when it stays so */
-async function updateOncePlaced(
-  manager: JetStreamManager,
-  name: string,
-  config: StreamInfo["config"],
-  patienceMs: number,
-): Promise<void> {
-  const deadline = systemClock.monotonic() + patienceMs;
-  for (;;) {
-    try {
-      await manager.streams.update(name, config);
-      return;
-    } catch (error) {
-      const isPassing = error instanceof JetStreamApiError && error.code === NO_SUITABLE_PEERS;
-      if (!isPassing || systemClock.monotonic() > deadline) throw error;
-      await systemClock.sleep(100);
-    }
-  }
-}
-
 /** Names of the servers that hold a stream. */
-function serversOf({ cluster }: StreamInfo): string[] {
+export function serversOf({ cluster }: StreamInfo): string[] {
   return [cluster?.leader, ...(cluster?.replicas ?? []).map(({ name }) => name)].filter((name) => name !== undefined);
 }
 
@@ -184,30 +150,6 @@ export async function laggingStreams(manager: JetStreamManager, except?: string)
 export async function streamsOn(manager: JetStreamManager, server: string): Promise<string[]> {
   const infos = await Promise.all(assetNames().map((name) => manager.streams.info(name)));
   return infos.filter((info) => serversOf(info).includes(server)).map((info) => info.config.name);
-}
-
-/**
- * Moves the replicas of a server to others, one stream at a time, and waits until each is current before the next (RULES.md 19).
- * There has to be a server that does not hold the stream yet. Can be repeated at any time.
- * @throws BUS_UNAVAILABLE when a stream does not become current within `patienceMs`
- */
-export async function moveReplicas(
-  connection: NatsConnection,
-  server: string,
-  patienceMs: number,
-): Promise<{ moved: string[] }> {
-  const manager = await openAdmin(connection);
-  const moved = await streamsOn(manager, server);
-  for (const name of moved) {
-    const subject = `$JS.API.STREAM.PEER.REMOVE.${name}`;
-    // Answered late or never while leadership moves: what is looked at is the stream.
-    await connection.request(subject, JSON.stringify({ peer: server }), { timeout: 3_000 }).catch(() => undefined);
-    const { num_replicas: replicas } = (await manager.streams.info(name)).config;
-    const info = await waitForReplicas(manager, name, replicas, patienceMs);
-    if (serversOf(info).includes(server))
-      throw new DvError("BUS_UNAVAILABLE", `The server ${server} still holds a replica of ${name}.`);
-  }
-  return { moved };
 }
 
 /** Asks once for another server to lead a stream. Answered late or never while leadership moves: look at the stream instead. */
@@ -233,7 +175,8 @@ async function ensure(manager: JetStreamManager, config: Partial<StreamConfig> &
   }
 }
 
-function hasCurrentReplicas(info: StreamInfo, replicas: number, except?: string): boolean {
+/** Whether a stream has a leader and that many current replicas, besides one on the server `except`. */
+export function hasCurrentReplicas(info: StreamInfo, replicas: number, except?: string): boolean {
   const followers = (info.cluster?.replicas ?? []).filter(({ name }) => name !== except);
   return (
     Boolean(info.cluster?.leader) &&
@@ -242,7 +185,8 @@ function hasCurrentReplicas(info: StreamInfo, replicas: number, except?: string)
   );
 }
 
-async function waitForReplicas(
+/** Waits until a stream has that many current replicas. @throws BUS_UNAVAILABLE */
+export async function waitForReplicas(
   manager: JetStreamManager,
   name: string,
   replicas: number,

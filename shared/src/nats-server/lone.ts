@@ -8,6 +8,7 @@ import { hostPort } from "../join/addresses.ts";
 import type { NatsServerSettings } from "./config.ts";
 import { metaGroup, startNatsProcess } from "./process.ts";
 import { endLeftover, endLeftoverHelper, startHelper } from "./second-server.ts";
+import { discardGroups, stuckGroups } from "./stuck-groups.ts";
 
 const HOST = "127.0.0.1";
 const NAME = "nats-server";
@@ -32,18 +33,23 @@ export interface LoneServer {
   group(): ReturnType<typeof metaGroup>;
   /** Last lines of its log. */
   logTail(): string;
+  /**
+   * Stops it, and has groups that would never have a leader begin anew at the next start (`stuckGroups`). Names of their streams; none
+   * unless that is why every stream without a leader has none.
+   */
+  stopAndMend(): Promise<string[]>;
   stop(): Promise<void>;
 }
 
 /** Starts it; resolves when it listens. Ends first what a killed predecessor left running. @throws NATS_SERVER_FAILED */
 export async function startLone({ binary, dir, settings, helperPorts }: LoneOptions): Promise<LoneServer> {
   await Promise.all([endLeftover(dir, NAME), endLeftoverHelper(dir)]);
+  const storeDir = join(dir, "jetstream");
   const server = startNatsProcess(
     { binary, dir, name: NAME },
     {
       ...{ ...settings, host: HOST, routes: [hostPort(HOST, settings.clusterPort)], jetstream: true },
-      storeDir: join(dir, "jetstream"),
-      resolverDir: join(dir, "accounts"),
+      ...{ storeDir, resolverDir: join(dir, "accounts") },
     },
   );
   const options = { binary, dir, ports: helperPorts, votes: false, patienceMs: LISTEN_MS };
@@ -51,12 +57,20 @@ export async function startLone({ binary, dir, settings, helperPorts }: LoneOpti
     await server.stop();
     throw error;
   });
+  const stop = async () => {
+    await Promise.all([server.stop(), helper.stop()]);
+  };
   return {
     url: hostPort(HOST, settings.port),
     group: () => metaGroup(settings),
     logTail: () => server.logTail(),
-    stop: async () => {
-      await Promise.all([server.stop(), helper.stop()]);
+    stopAndMend: async () => {
+      // What cannot be read is no sure sign either.
+      const stuck = (await stuckGroups({ ...settings, storeDir }).catch(() => undefined)) ?? [];
+      await stop();
+      discardGroups(storeDir, stuck);
+      return stuck.map(({ stream }) => stream);
     },
+    stop,
   };
 }

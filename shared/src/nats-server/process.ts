@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
 import { clearOtherAccounts, safeTrust } from "./accounts.ts";
@@ -148,6 +149,55 @@ export async function metaGroup(
     // A server that was started without the others knows their ids and not their names.
     ids: (meta.replicas ?? []).map(({ name, peer }) => peer ?? peerIdOf(name)),
   };
+}
+
+const RaftGroups = z.record(
+  z.string(),
+  z.record(
+    z.string(),
+    z.object({
+      state: z.string(),
+      leader: z.string().default(""),
+      size: z.number(),
+      ever_had_leader: z.boolean().default(false),
+      committed: z.number().default(0),
+      applied: z.number().default(0),
+      pindex: z.number().default(0),
+    }),
+  ),
+);
+
+/** A group of an account as this server sees it. */
+export interface RaftGroup {
+  readonly name: string;
+  /** `FOLLOWER`, `CANDIDATE`, `LEADER` or what else nats-server says. */
+  readonly state: string;
+  readonly isLed: boolean;
+  /** Since this server started. */
+  readonly wasLed: boolean;
+  readonly size: number;
+  /** Numbers of entries in the group's log: that counts, that the stream has, that is the last. */
+  readonly committed: number;
+  readonly applied: number;
+  readonly last: number;
+}
+
+/** The groups of the accounts; undefined when the server does not answer. */
+export async function raftGroups({
+  monitorPort,
+  trust,
+}: Pick<NatsServerSettings, "monitorPort" | "trust">): Promise<RaftGroup[] | undefined> {
+  const found: RaftGroup[] = [];
+  for (const account of Object.keys(trust.accounts)) {
+    const reply = RaftGroups.safeParse(await monitor({ monitorPort }, `raftz?acc=${account}`));
+    if (!reply.success) return undefined;
+    for (const [name, group] of Object.values(reply.data).flatMap((groups) => Object.entries(groups))) {
+      const { state, size, committed, applied } = group;
+      const isLed = state === "LEADER" || group.leader !== "";
+      found.push({ name, state, isLed, wasLed: group.ever_had_leader, size, committed, applied, last: group.pindex });
+    }
+  }
+  return found;
 }
 
 /** Under which id nats-server keeps a server of that name in its groups. */
