@@ -6,8 +6,8 @@
 import { join } from "node:path";
 import { hostPort } from "../join/addresses.ts";
 import type { NatsServerSettings } from "./config.ts";
-import { endLeftover, endLeftoverHelper, startHelper } from "./helper.ts";
 import { metaGroup, startNatsProcess } from "./process.ts";
+import { endLeftover, endLeftoverHelper, startHelper } from "./second-server.ts";
 
 const HOST = "127.0.0.1";
 const NAME = "nats-server";

@@ -15,8 +15,8 @@ import { evenOutAccounts, hearAccounts, type SystemAccess, safeTrust } from "./a
 import { becomeClusterOfOne, isUnused } from "./alone.ts";
 import { certificateOnDisk, showsCertificate } from "./certificate.ts";
 import type { NatsServerSettings } from "./config.ts";
-import { startHelper } from "./helper.ts";
 import { isHealthy, metaGroup, type NatsProcess, startNatsProcess, waitForHealth } from "./process.ts";
+import { startHelper } from "./second-server.ts";
 
 /** What a member needs besides its server's settings. */
 export interface MemberOptions {
