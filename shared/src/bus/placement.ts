@@ -4,15 +4,7 @@ import { JetStreamApiError, type JetStreamManager, type StreamInfo } from "@nats
 import type { NatsConnection } from "@nats-io/nats-core";
 import { systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
-import {
-  assetNames,
-  hasCurrentReplicas,
-  openAdmin,
-  serversOf,
-  stepDownStream,
-  streamsOn,
-  waitForReplicas,
-} from "./admin.ts";
+import { assetNames, hasCurrentReplicas, openAdmin, serversOf, streamsOn, waitForReplicas } from "./admin.ts";
 
 /**
  * Raises every stream to `replicas`, one at a time, and checks each before the next (RULES.md 19). Can be repeated at any time.
@@ -24,7 +16,7 @@ export async function raiseReplicas(
   patienceMs: number,
 ): Promise<{ raised: string[]; servers: string[] }> {
   const manager = await openAdmin(connection);
-  const raised: StreamInfo[] = [];
+  const raised: string[] = [];
   const servers = new Set<string>();
   for (const name of assetNames()) {
     let info = await manager.streams.info(name);
@@ -33,37 +25,10 @@ export async function raiseReplicas(
     const isRaised = info.config.num_replicas < replicas || isShort;
     if (isRaised) await updateOncePlaced(manager, name, { ...info.config, num_replicas: replicas }, patienceMs);
     if (!hasCurrentReplicas(info, replicas)) info = await waitForReplicas(manager, name, replicas, patienceMs);
-    if (isRaised) raised.push(info);
+    if (isRaised) raised.push(name);
     for (const server of serversOf(info)) servers.add(server);
   }
-  await Promise.all(raised.map((info) => confirmReplicas(connection, manager, info, patienceMs)));
-  return { raised: raised.map(({ config }) => config.name), servers: [...servers].sort() };
-}
-
-/** A new leader is there 20 to 35 ms after it was asked for; until then a question is lost, and its 3 s with it. */
-const NEW_LEADER_MS = 100;
-const CONFIRM_TRIES = 3;
-
-/**
- * Has a stream's group write one more entry after its last server came, unless a message did. A server knows that an entry counts from
- * the next one: the last that came would not count itself a member when it starts alone, and would never lead (ADR-0022, nats-server
- * 2.15.1). A new leader's first entry is one; a stream without a message since then has nobody who waits for the old one.
- */
-async function confirmReplicas(
-  connection: NatsConnection,
-  manager: JetStreamManager,
-  placed: StreamInfo,
-  patienceMs: number,
-): Promise<void> {
-  const { name, num_replicas: replicas } = placed.config;
-  for (let tries = 0; tries < CONFIRM_TRIES; tries++) {
-    const { state, cluster } = await waitForReplicas(manager, name, replicas, patienceMs);
-    const next = cluster?.replicas?.[0]?.name;
-    const isConfirmed = state.last_seq > placed.state.last_seq || cluster?.leader !== placed.cluster?.leader;
-    if (isConfirmed || next === undefined) return;
-    await stepDownStream(connection, name, next);
-    await systemClock.sleep(NEW_LEADER_MS);
-  }
+  return { raised, servers: [...servers].sort() };
 }
 
 /** Code of the API for "no suitable peers for placement". */
@@ -101,7 +66,6 @@ export async function moveReplicas(
 ): Promise<{ moved: string[] }> {
   const manager = await openAdmin(connection);
   const moved = await streamsOn(manager, server);
-  const placed: StreamInfo[] = [];
   for (const name of moved) {
     const subject = `$JS.API.STREAM.PEER.REMOVE.${name}`;
     // Answered late or never while leadership moves: what is looked at is the stream.
@@ -110,8 +74,6 @@ export async function moveReplicas(
     const info = await waitForReplicas(manager, name, replicas, patienceMs);
     if (serversOf(info).includes(server))
       throw new DvError("BUS_UNAVAILABLE", `The server ${server} still holds a replica of ${name}.`);
-    placed.push(info);
   }
-  await Promise.all(placed.map((info) => confirmReplicas(connection, manager, info, patienceMs)));
   return { moved };
 }
