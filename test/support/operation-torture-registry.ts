@@ -244,7 +244,7 @@ async function isRefused(bench: TortureBench, busKey: string): Promise<boolean> 
       refused = await controlOf(bench.cluster).refuses(busKey);
       return refused !== undefined;
     },
-    10_000,
+    30_000,
     () => "no server says whom it refuses",
   );
   return refused === true;

@@ -91,9 +91,7 @@ export class ReplicaBench {
       fromSeq: 1,
       onEvent: ({ json }) => {
         const { type, data } = JSON.parse(json) as ReplicaEvent;
-        // It is looked every second here, not every minute, so a server that a test starts again may be told of as unhealthy.
-        if (type.startsWith("cluster.replica.") && data["verdict"] !== "unhealthy")
-          this.events.push({ type: type.slice("cluster.".length), data });
+        if (type.startsWith("cluster.replica.")) this.events.push({ type: type.slice("cluster.".length), data });
       },
     });
   }

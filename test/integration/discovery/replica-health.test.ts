@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
 import type { BusServer } from "../../support/bus-server.ts";
 import { collectIds, EventPublisher } from "../../support/event-traffic.ts";
-import { flipped, harm, ReplicaBench, truncated } from "../../support/replica-bench.ts";
+import { flipped, harm, ReplicaBench, type ReplicaEvent, truncated } from "../../support/replica-bench.ts";
 
 const STREAM = "DV_EVENTS";
 const LIMIT = { timeout: 90_000 };
@@ -44,6 +44,19 @@ async function aFollower(harmed?: string): Promise<BusServer> {
   return follower;
 }
 
+/**
+ * Alarms about the stream that is harmed. It is looked every second here, not every minute, so a server that a test starts again may
+ * be told of as unhealthy, or as behind with another stream, on a busy machine.
+ */
+function alarms() {
+  const isOfStream = ({ data }: ReplicaEvent) => data["stream"] === STREAM || [data["streams"]].flat().includes(STREAM);
+  return bench.events.filter(isOfStream);
+}
+
+function alarmsOf(type: string) {
+  return alarms().flatMap((event) => (event.type === type ? [event.data] : []));
+}
+
 async function readEverything(): Promise<void> {
   const askedAt = new Date();
   await bench.store.put({ kind: "asked", at: timestamp(), actor: "test" });
@@ -76,33 +89,33 @@ test(
 
     await harm(server, STREAM, truncated);
     const harmedAt = performance.now();
-    await expect.poll(() => bench.of("replica.failed").length, PATIENCE).toBe(1);
+    await expect.poll(() => alarmsOf("replica.failed").length, PATIENCE).toBe(1);
     const foundMs = Math.round(performance.now() - harmedAt);
-    await expect.poll(() => bench.of("replica.rebuilt").length, PATIENCE).toBe(1);
+    await expect.poll(() => alarmsOf("replica.rebuilt").length, PATIENCE).toBe(1);
 
     const gap = Math.round(writer.longestMs);
     await annotate(`found ${foundMs} ms after the server's start; longest wait for an acknowledgement: ${gap} ms`);
-    expect(bench.of("replica.failed")).toMatchObject([
+    expect(alarmsOf("replica.failed")).toMatchObject([
       { stream: STREAM, server: server.name, verdict: "holes", rebuild: null },
     ]);
-    expect(bench.of("replica.rebuilt")).toMatchObject([{ server: server.name, streams: [STREAM] }]);
+    expect(alarmsOf("replica.rebuilt")).toMatchObject([{ server: server.name, streams: [STREAM] }]);
     expect((await counters()).get(server.name)).toMatchObject({ deleted: 0 });
     expect(gap).toBeLessThan(10_000);
   },
 );
 
 test("a flipped bit is found by reading, and the replica is filled by its peers", LIMIT, async ({ annotate }) => {
-  const server = await aFollower(String(bench.of("replica.failed")[0]?.["server"]));
-  const before = bench.events.length;
+  const server = await aFollower(String(alarmsOf("replica.failed")[0]?.["server"]));
+  const before = alarms().length;
   await harm(server, STREAM, flipped('"agent.started"'.slice(1, 8)));
   expect((await counters()).get(server.name)).toMatchObject({ deleted: 0 });
   writer.longestMs = 0;
 
   await readEverything();
-  await expect.poll(() => bench.events.length, PATIENCE).toBe(before + 2);
+  await expect.poll(() => alarms().length, PATIENCE).toBe(before + 2);
 
   await annotate(`longest wait for an acknowledgement: ${Math.round(writer.longestMs)} ms`);
-  expect(bench.events.slice(before)).toMatchObject([
+  expect(alarms().slice(before)).toMatchObject([
     { type: "replica.failed", data: { stream: STREAM, server: server.name, verdict: "damaged", rebuild: null } },
     { type: "replica.rebuilt", data: { server: server.name, streams: [STREAM] } },
   ]);
@@ -121,6 +134,6 @@ test("afterwards every replica has every acknowledged message, and no other alar
 
   expect(reading()?.messages).toBeGreaterThanOrEqual(published.length);
   expect(reading()).toMatchObject({ damaged: [], unclear: 0 });
-  expect(bench.events.map(({ type }) => type)).toEqual(Array(2).fill(["replica.failed", "replica.rebuilt"]).flat());
+  expect(alarms().map(({ type }) => type)).toEqual(Array(2).fill(["replica.failed", "replica.rebuilt"]).flat());
   await expect.poll(() => bench.store.records.bad, PATIENCE).toEqual([]);
 });
