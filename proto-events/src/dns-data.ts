@@ -7,6 +7,14 @@ import { Actor, NodeId, OperationId, Timestamp } from "./primitives.ts";
 /** Shortest and longest time to live that a record may be given, and the one it gets unasked, in seconds. */
 export const TTL = { least: 30, most: 86_400, standard: 3_600 } as const;
 
+/** Time to live that a request asks for. */
+export const WantedTtl = z.coerce
+  .number()
+  .int()
+  .min(TTL.least)
+  .max(TTL.most)
+  .describe("Time to live in seconds (30 to 86400); default: as it is, 3600 for what is new.");
+
 /** Most changes of one change set: with both sides of each it still fits into one message of DNS. */
 export const MAX_CHANGES = 500;
 
@@ -92,13 +100,7 @@ export const RecordChange = z.strictObject({
     .max(100)
     .default([])
     .describe("Values to set, or to delete; deleting without values removes all of that kind."),
-  ttl: z.coerce
-    .number()
-    .int()
-    .min(TTL.least)
-    .max(TTL.most)
-    .optional()
-    .describe("Time to live in seconds (30 to 86400); default: as it is, 3600 for what is new."),
+  ttl: WantedTtl.optional(),
   ptr: z
     .stringbool()
     .or(z.boolean())

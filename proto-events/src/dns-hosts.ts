@@ -4,7 +4,7 @@
  * is in dns.ts.
  */
 import { z } from "zod";
-import { TsigKeyName, TTL, ZoneName } from "./dns-data.ts";
+import { TsigKeyName, WantedTtl, ZoneName } from "./dns-data.ts";
 import { durable } from "./durable.ts";
 import { event, operation } from "./kit.ts";
 import { Actor, Duration, OperationId, Timestamp } from "./primitives.ts";
@@ -121,13 +121,7 @@ export const hostOperations = {
         .describe("Every address that the host shall have."),
       kind: HostKind.default("vm"),
       id: Id.optional().describe("Id of the node or VM; one with another id does not take the name over."),
-      ttl: z.coerce
-        .number()
-        .int()
-        .min(TTL.least)
-        .max(TTL.most)
-        .optional()
-        .describe("Time to live in seconds (30 to 86400); default: as it is, 3600 for what is new."),
+      ttl: WantedTtl.optional(),
       takeOver: z
         .stringbool()
         .or(z.boolean())
