@@ -15,6 +15,19 @@ export const WantedTtl = z.coerce
   .max(TTL.most)
   .describe("Time to live in seconds (30 to 86400); default: as it is, 3600 for what is new.");
 
+/** What can go wrong with any message that is signed with a TSIG key and sent to a DNS server. */
+export const SIGNED_MESSAGE_ERRORS = [
+  "DNS_SERVER_MISSING",
+  "DNS_KEY_NOT_FOUND",
+  "DNS_REFUSED",
+  "DNS_UNREACHABLE",
+  "DNS_TSIG_BADKEY",
+  "DNS_TSIG_BADSIG",
+  "DNS_TSIG_BADTIME",
+  "TOOL_MISSING",
+  "TOOL_FAILED",
+] as const;
+
 /** Most changes of one change set: with both sides of each it still fits into one message of DNS. */
 export const MAX_CHANGES = 500;
 

@@ -4,7 +4,7 @@
  * is in dns.ts.
  */
 import { z } from "zod";
-import { TsigKeyName, WantedTtl, ZoneName } from "./dns-data.ts";
+import { SIGNED_MESSAGE_ERRORS, TsigKeyName, WantedTtl, ZoneName } from "./dns-data.ts";
 import { durable } from "./durable.ts";
 import { event, operation } from "./kit.ts";
 import { Actor, Duration, OperationId, Timestamp } from "./primitives.ts";
@@ -62,19 +62,7 @@ const how = {
   propagation: Duration.default("10s").describe("How long every server may take to answer alike."),
 };
 
-const REMOTE_ERRORS = [
-  "DNS_SERVER_MISSING",
-  "DNS_KEY_NOT_FOUND",
-  "DNS_RECORD_INVALID",
-  "DNS_REFUSED",
-  "DNS_UNREACHABLE",
-  "DNS_NOT_AUTHORITATIVE",
-  "DNS_TSIG_BADKEY",
-  "DNS_TSIG_BADSIG",
-  "DNS_TSIG_BADTIME",
-  "TOOL_MISSING",
-  "TOOL_FAILED",
-] as const;
+const REMOTE_ERRORS = [...SIGNED_MESSAGE_ERRORS, "DNS_RECORD_INVALID", "DNS_NOT_AUTHORITATIVE"] as const;
 
 /** What can be asked of hosts. */
 export const hostOperations = {

@@ -4,7 +4,7 @@
  * again. Keys of servers that run on members are made and replaced by the cluster (docs/adr/0026-rotating-tsig-keys.md).
  */
 import { z } from "zod";
-import { DnsServerName, KeyPurpose, TsigAlgorithm, TsigKey, TsigKeyName } from "./dns-data.ts";
+import { DnsServerName, KeyPurpose, SIGNED_MESSAGE_ERRORS, TsigAlgorithm, TsigKey, TsigKeyName } from "./dns-data.ts";
 import { durable } from "./durable.ts";
 import { event, operation } from "./kit.ts";
 import { Actor, Duration, OperationId } from "./primitives.ts";
@@ -140,19 +140,7 @@ export const keyOperations = {
         .describe("Only keys for this; may be given more than once. Default: all of them."),
       overlap: Duration.default("60s").describe("How long old and new keys are in force together; at most 1h."),
     },
-    errors: [
-      "DNS_SERVER_MISSING",
-      "DNS_KEY_NOT_FOUND",
-      "DNS_REFUSED",
-      "DNS_UNREACHABLE",
-      "DNS_NOT_AUTHORITATIVE",
-      "DNS_NOT_PROPAGATED",
-      "DNS_TSIG_BADKEY",
-      "DNS_TSIG_BADSIG",
-      "DNS_TSIG_BADTIME",
-      "TOOL_MISSING",
-      "TOOL_FAILED",
-    ],
+    errors: [...SIGNED_MESSAGE_ERRORS, "DNS_NOT_AUTHORITATIVE", "DNS_NOT_PROPAGATED"],
     http: { method: "POST", path: "/v1/dns/keys/rotation" },
     durable: { version: 1, targets: null, asks: true },
     cli: {

@@ -30,11 +30,7 @@ describe.skipIf(lacking.length > 0)(`a rescue (lacking here: ${lacking.join(", "
     timeout: 20 * MINUTE,
   }, async () => {
     await using formation = await startFormation({ hosts: 3 });
-    const machines = (await formation.addAll(0, 1, 2)) as [Machine, Machine, Machine];
-    const [survivor, ...others] = machines;
-    await formation.untilWritable(machines, 2 * MINUTE);
-    await untilReplicated(formation, 2 * MINUTE);
-    writeContext(formation, survivor);
+    const { machines, survivor, others } = await threeServers(formation);
     const written: string[] = [];
     for (const machine of machines) written.push(await formation.key.write(machine));
     await stopTarget(survivor);
@@ -67,11 +63,7 @@ describe.skipIf(lacking.length > 0)(`a rescue (lacking here: ${lacking.join(", "
     timeout: 10 * MINUTE,
   }, async () => {
     await using formation = await startFormation({ hosts: 3 });
-    const machines = (await formation.addAll(0, 1, 2)) as [Machine, Machine, Machine];
-    const [survivor, ...others] = machines;
-    await formation.untilWritable(machines, 2 * MINUTE);
-    await untilReplicated(formation, 2 * MINUTE);
-    writeContext(formation, survivor);
+    const { machines, survivor, others } = await threeServers(formation);
     const written: string[] = [];
     const writers = machines.map((machine) => writeUntilItFails(formation, machine, written));
     await sleep(WRITING_MS);
@@ -111,4 +103,14 @@ async function writeUntilItFails(formation: Formation, machine: Machine, written
 async function tokensOf(machine: Machine): Promise<string[]> {
   const { stdout } = await dvctl(machine, "tokens", "list", "--limit", "1000", "--json");
   return (JSON.parse(stdout) as { items: { id: string }[] }).items.map(({ id }) => id);
+}
+
+/** Three servers that hold every stream; the commands of the first have the administrator's key. */
+async function threeServers(formation: Formation) {
+  const machines = (await formation.addAll(0, 1, 2)) as [Machine, Machine, Machine];
+  const [survivor, ...others] = machines;
+  await formation.untilWritable(machines, 2 * MINUTE);
+  await untilReplicated(formation, 2 * MINUTE);
+  writeContext(formation, survivor);
+  return { machines, survivor, others };
 }

@@ -8,7 +8,7 @@ import { nodePaths, readNode } from "@debvisor/shared/node-files";
 import { issuerAmong } from "@debvisor/shared/pki/certificate";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { EventPublisher } from "../support/event-traffic.ts";
-import { type LocalCluster, startLocalCluster } from "../support/local-cluster.ts";
+import type { LocalCluster } from "../support/local-cluster.ts";
 import { Rotation } from "../support/rotation.ts";
 
 /** A step whose target is away is undone for five minutes before a person has to decide. */
@@ -18,10 +18,8 @@ let lab: LocalCluster;
 let rotation: Rotation;
 
 beforeAll(async () => {
-  lab = await startLocalCluster({ flags: ["--nodes", "4", "--processes"] });
-  await lab.untilReplicated();
-  await lab.untilState({ "node-4": "alive" }, 30_000);
-  rotation = await Rotation.of(lab);
+  rotation = await Rotation.start();
+  lab = rotation.lab;
 }, 120_000);
 afterAll(() => lab?.[Symbol.asyncDispose]());
 

@@ -6,7 +6,7 @@
 import { readNode } from "@debvisor/shared/node-files";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { collectIds, EventPublisher } from "../support/event-traffic.ts";
-import { type LabNodeStatus, type LocalCluster, startLocalCluster } from "../support/local-cluster.ts";
+import type { LabNodeStatus, LocalCluster } from "../support/local-cluster.ts";
 import { Rotation } from "../support/rotation.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -18,10 +18,8 @@ let lab: LocalCluster;
 let rotation: Rotation;
 
 beforeAll(async () => {
-  lab = await startLocalCluster({ flags: ["--nodes", "4", "--processes"] });
-  await lab.untilReplicated();
-  await lab.untilState({ "node-4": "alive" }, 30_000);
-  rotation = await Rotation.of(lab);
+  rotation = await Rotation.start();
+  lab = rotation.lab;
 }, 120_000);
 afterAll(async () => {
   process.stdout.write(`${["step    killed                  ended        ms until all agree", ...table].join("\n")}\n`);

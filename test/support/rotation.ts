@@ -16,7 +16,7 @@ import {
 } from "@debvisor/shared/node-files";
 import { certificatesIn } from "@debvisor/shared/pki/certificate";
 import { VERSION } from "@debvisor/shared/version";
-import type { LocalCluster } from "./local-cluster.ts";
+import { type LocalCluster, startLocalCluster } from "./local-cluster.ts";
 import { waitFor } from "./wait-for.ts";
 
 /** What matters of `trust show`. */
@@ -40,6 +40,19 @@ export class Rotation {
   private constructor(lab: LocalCluster, dirs: readonly string[]) {
     this.lab = lab;
     this.dirs = dirs;
+  }
+
+  /** Starts a cluster of three servers and a worker, each service a process, and waits until it is whole. */
+  static async start(): Promise<Rotation> {
+    const lab = await startLocalCluster({ flags: ["--nodes", "4", "--processes"] });
+    try {
+      await lab.untilReplicated();
+      await lab.untilState({ "node-4": "alive" }, 30_000);
+      return await Rotation.of(lab);
+    } catch (error) {
+      await lab[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   static async of(lab: LocalCluster): Promise<Rotation> {

@@ -301,7 +301,6 @@ export class Engine implements Closable {
           definition.steps,
         );
       },
-      onChange: () => undefined,
     };
   }
 

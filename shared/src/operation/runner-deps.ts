@@ -24,6 +24,4 @@ export interface RunnerDeps {
   readonly reader: (signal: AbortSignal) => Reader;
   /** Makes the plan anew. @throws as the definition's plan */
   readonly replan: (signal: AbortSignal) => Promise<FullPlan>;
-  /** Called after each change of the operation's state. */
-  readonly onChange: () => void;
 }

@@ -9,7 +9,6 @@ import { DvError } from "../errors.ts";
 import { endOf, isSealed, wholeIsUndone } from "./ending.ts";
 import type { Folded } from "./fold.ts";
 import { acquireLocks, type LockingResult } from "./locking.ts";
-import type { NewRecord } from "./log-record.ts";
 import type { OperationLog } from "./operation-log.ts";
 import { parseTry } from "./options.ts";
 import { outcomeBody } from "./records.ts";
@@ -45,7 +44,7 @@ export class Runner implements RunnerView {
     this.log = log;
     this.#work = new StepWork(deps, log, this.#stop.signal, {
       retrying: this.retrying,
-      append: (record) => this.#append(record),
+      append: (record) => this.log.append(record),
       sync: () => this.#sync(),
     });
     this.#startedAt = deps.clock.monotonic();
@@ -131,14 +130,15 @@ export class Runner implements RunnerView {
       if (halt) {
         this.#work.interrupt();
         await Promise.all(busy.values());
-        await this.#append({ t: "phase", phase: "undoing", end: halt.end, error: halt.error });
+        await this.log.append({ t: "phase", phase: "undoing", end: halt.end, error: halt.error });
         return;
       }
       if (this.#state.pause) {
         await this.#pauseHere(busy);
         continue;
       }
-      if (this.#state.state === "paused") await this.#append({ t: "phase", phase: "running", end: null, error: null });
+      if (this.#state.state === "paused")
+        await this.log.append({ t: "phase", phase: "running", end: null, error: null });
       this.#begin(busy);
       if (busy.size === 0) break;
       await this.#idle(this.#deadlineLeft(), busy.values());
@@ -159,7 +159,8 @@ export class Runner implements RunnerView {
     // Groups stop at their next step by themselves.
     if (busy.size > 0) await this.#idle(PAUSE_LOOK_MS, busy.values());
     else {
-      if (this.#state.state !== "paused") await this.#append({ t: "phase", phase: "paused", end: null, error: null });
+      if (this.#state.state !== "paused")
+        await this.log.append({ t: "phase", phase: "paused", end: null, error: null });
       await this.#idle(this.#deadlineLeft());
     }
   }
@@ -189,11 +190,11 @@ export class Runner implements RunnerView {
     const failed = groupsOf(this.#state).filter((group) => groupState(this.#state, group) === "failed");
     if (failed.length > 0 && wholeIsUndone(this.#state)) {
       const error = this.#firstError();
-      await this.#append({ t: "phase", phase: "undoing", end: "rolled-back", error });
+      await this.log.append({ t: "phase", phase: "undoing", end: "rolled-back", error });
       return;
     }
     if (this.#stuckSteps().length > 0) {
-      await this.#append({ t: "phase", phase: "stuck", end: "failed", error: this.#stuckError() });
+      await this.log.append({ t: "phase", phase: "stuck", end: "failed", error: this.#stuckError() });
       return;
     }
     const { state, error } = endOf(this.#state);
@@ -206,7 +207,7 @@ export class Runner implements RunnerView {
     const tryMs = parseTry(this.#state.created.options);
     const didNothing = this.#state.steps.size === 0;
     if (tryMs === undefined || didNothing) return true;
-    if (this.#state.state !== "trying") await this.#append({ t: "phase", phase: "trying", end: null, error: null });
+    if (this.#state.state !== "trying") await this.log.append({ t: "phase", phase: "trying", end: null, error: null });
     for (;;) {
       if (this.#dirty) await this.#sync();
       this.#stop.signal.throwIfAborted();
@@ -215,7 +216,7 @@ export class Runner implements RunnerView {
       const leftMs = tryMs - (this.#deps.clock.now() - (this.#state.tryingSinceMs ?? 0));
       const halt = this.#halt() ?? (leftMs <= 0 ? notConfirmed(tryMs) : undefined);
       if (halt) {
-        await this.#append({ t: "phase", phase: "undoing", end: halt.end, error: halt.error });
+        await this.log.append({ t: "phase", phase: "undoing", end: halt.end, error: halt.error });
         return false;
       }
       await this.#idle(Math.min(leftMs, this.#deadlineLeft()));
@@ -243,7 +244,7 @@ export class Runner implements RunnerView {
       if (this.#state.givingUp) return await this.#giveUp();
       if (this.#state.state === "stuck") await this.#idle(PAUSE_LOOK_MS);
       else if (await this.#undoGroups()) break;
-      else await this.#append({ t: "phase", phase: "stuck", end: null, error: this.#stuckError() });
+      else await this.log.append({ t: "phase", phase: "stuck", end: null, error: this.#stuckError() });
     }
     const ended = endOf(this.#state);
     await this.#end(ended.state, ended.error, undefined);
@@ -276,7 +277,7 @@ export class Runner implements RunnerView {
     const answers = Object.fromEntries([...this.#state.steps].map(([id, { answer }]) => [id, answer]));
     const done = [...this.#state.steps.values()].some((step) => step.state === "done" || step.state === "undo-failed");
     const result = state === "succeeded" ? (this.#deps.definition.result?.(answers) ?? null) : null;
-    await this.#append({ t: "end", state, error, result, changed: changed ?? done });
+    await this.log.append({ t: "end", state, error, result, changed: changed ?? done });
   }
 
   /** Gives back the locks and records the outcome, both as often as it takes. */
@@ -284,18 +285,12 @@ export class Runner implements RunnerView {
     if (this.#state.closed) return;
     await this.#deps.locks.release(this.log.id);
     await this.#deps.audit.record(outcomeBody(this.#state));
-    await this.#append({ t: "closed" });
-  }
-
-  async #append(record: NewRecord): Promise<void> {
-    await this.log.append(record);
-    this.#deps.onChange();
+    await this.log.append({ t: "closed" });
   }
 
   async #sync(): Promise<void> {
     this.#dirty = false;
     await this.log.sync();
-    this.#deps.onChange();
   }
 
   #deadlineLeft(): number {
