@@ -9,11 +9,12 @@ import { copyFileSync, mkdirSync, mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { contractsOf } from "@debvisor/proto-events/registry";
 import { inboxPrefix } from "@debvisor/proto-events/subjects";
-import { ensureStreams, openAdmin } from "@debvisor/shared/bus/admin";
+import { assetNames, ensureStreams, openAdmin, stirGroup } from "@debvisor/shared/bus/admin";
 import { type ConnectedBus, type ConnectOptions, connectBus } from "@debvisor/shared/bus/connect";
-import { raiseReplicas } from "@debvisor/shared/bus/placement";
+import { raiseStream } from "@debvisor/shared/bus/placement";
 import { connectSystem, type SystemConnection } from "@debvisor/shared/bus/system";
 import { tlsOption } from "@debvisor/shared/bus/tls";
 import {
@@ -48,6 +49,7 @@ export interface BusClusterOptions {
 }
 
 const REPLICA_PATIENCE_MS = 30_000;
+const STIR_MS = 100;
 
 /** Starts a bus. Ready when every stream and bucket is there with as many replicas as there are servers, up to 3. */
 export async function startBusCluster(options: BusClusterOptions): Promise<BusCluster> {
@@ -83,6 +85,23 @@ export function sharedBusCluster(options: BusClusterOptions): () => BusCluster {
     if (!cluster) throw new Error("the bus has not been started yet");
     return cluster;
   };
+}
+
+/** A server that joins is healthy seconds sooner when the others hear of something. */
+async function stirWhile(manager: JetStreamManager, joining: Promise<void>): Promise<void> {
+  let isOver = false;
+  const stirring = (async () => {
+    while (!isOver) {
+      await stirGroup(manager).catch(() => undefined);
+      await sleep(STIR_MS);
+    }
+  })();
+  try {
+    await joining;
+  } finally {
+    isOver = true;
+    await stirring;
+  }
 }
 
 /** A random node id. */
@@ -164,17 +183,21 @@ export class BusCluster implements AsyncDisposable {
 
   /** Adds servers up to `size`, then raises the replicas; `raise: false` leaves that to the caller. */
   async grow(size: number, { raise = true }: { raise?: boolean } = {}): Promise<void> {
+    const { manager, bus } = await this.admin();
     // One after the other: two servers with empty stores could elect a leader between them.
-    while (this.#servers.length < size) {
-      const server = await this.#add(this.#servers.map(({ route }) => route));
-      const routes = this.#servers.map(({ route }) => route);
-      for (const known of this.#servers) known.setRoutes(routes);
-      await server.start();
-    }
-    if (!raise) return;
-    const { bus } = await this.admin();
-    await raiseReplicas(bus.connection, Math.min(size, 3), REPLICA_PATIENCE_MS);
+    while (this.#servers.length < size) await stirWhile(manager, this.join());
+    // All at once, unlike growth in earnest: nobody writes yet.
+    const raiseOne = (name: string) => raiseStream(manager, name, Math.min(size, 3), REPLICA_PATIENCE_MS);
+    if (raise) await Promise.all(assetNames().map(raiseOne));
     await bus.close();
+  }
+
+  /** Adds a server. Resolves when it is healthy. */
+  async join(): Promise<void> {
+    const server = await this.#add(this.#servers.map(({ route }) => route));
+    const routes = this.#servers.map(({ route }) => route);
+    for (const known of this.#servers) known.setRoutes(routes);
+    await server.start();
   }
 
   /** Stops a server for good: those that join later have no route to it. */

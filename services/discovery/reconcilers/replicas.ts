@@ -139,14 +139,15 @@ async function raise(deps: ReplicaDeps): Promise<boolean> {
   const admin = await deps.connectAdmin();
   const startedAt = deps.clock.monotonic();
   try {
-    const { raised, servers } = await raiseReplicas(admin.connection, REPLICAS, PATIENCE_MS);
+    const manager = await openAdmin(admin.connection);
+    const { raised, servers } = await raiseReplicas(manager, REPLICAS, PATIENCE_MS);
     if (raised.length > 0) {
       const ms = Math.round(deps.clock.monotonic() - startedAt);
       deps.log.info({ raised, ms }, "streams raised to three replicas");
       const payload = { replicas: REPLICAS, servers, assets: raised, ms };
       await deps.bus.publishEvent(clusterContract, "replicas.raised", payload, { subject: deps.cluster });
     }
-    const lagging = await laggingStreams(await openAdmin(admin.connection));
+    const lagging = await laggingStreams(manager);
     if (lagging.length > 0) deps.log.warn({ lagging }, "replicas of streams are not current");
     return true;
   } finally {

@@ -11,24 +11,38 @@ import { assetNames, hasCurrentReplicas, openAdmin, serversOf, streamsOn, waitFo
  * @throws BUS_UNAVAILABLE when one does not become current within `patienceMs`
  */
 export async function raiseReplicas(
-  connection: NatsConnection,
+  manager: JetStreamManager,
   replicas: number,
   patienceMs: number,
 ): Promise<{ raised: string[]; servers: string[] }> {
-  const manager = await openAdmin(connection);
   const raised: string[] = [];
   const servers = new Set<string>();
   for (const name of assetNames()) {
-    let info = await manager.streams.info(name);
-    // A stream that lost a server of three keeps the number in its configuration; the update gives it another one.
-    const isShort = Boolean(info.cluster?.leader) && serversOf(info).length < replicas;
-    const isRaised = info.config.num_replicas < replicas || isShort;
-    if (isRaised) await updateOncePlaced(manager, name, { ...info.config, num_replicas: replicas }, patienceMs);
-    if (!hasCurrentReplicas(info, replicas)) info = await waitForReplicas(manager, name, replicas, patienceMs);
+    const { isRaised, info } = await raiseStream(manager, name, replicas, patienceMs);
     if (isRaised) raised.push(name);
     for (const server of serversOf(info)) servers.add(server);
   }
   return { raised, servers: [...servers].sort() };
+}
+
+/**
+ * Raises one stream to `replicas` unless it has them, and waits until they are current: from one to three that takes a heartbeat
+ * of the stream's group, 0.9 s (measured with nats-server 2.15.1).
+ * @throws BUS_UNAVAILABLE when it does not become current within `patienceMs`
+ */
+export async function raiseStream(
+  manager: JetStreamManager,
+  name: string,
+  replicas: number,
+  patienceMs: number,
+): Promise<{ isRaised: boolean; info: StreamInfo }> {
+  const info = await manager.streams.info(name);
+  // A stream that lost a server of three keeps the number in its configuration; the update gives it another one.
+  const isShort = Boolean(info.cluster?.leader) && serversOf(info).length < replicas;
+  const isRaised = info.config.num_replicas < replicas || isShort;
+  if (isRaised) await updateOncePlaced(manager, name, { ...info.config, num_replicas: replicas }, patienceMs);
+  if (hasCurrentReplicas(info, replicas)) return { isRaised, info };
+  return { isRaised, info: await waitForReplicas(manager, name, replicas, patienceMs) };
 }
 
 /** Code of the API for "no suitable peers for placement". */

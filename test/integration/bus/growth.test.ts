@@ -31,21 +31,21 @@ test(
   LIMIT,
   async ({ annotate }) => {
     await using cluster = await startBusCluster({ servers: 1 });
-    const { manager, bus } = await cluster.admin();
+    const { manager } = await cluster.admin();
     const publisher = new EventPublisher(await cluster.connectNode(), randomNodeId(), 20);
     const bucket = await (await cluster.connectCore("gateway")).bucket("dv_tokens", Value);
     await bucket.create("before", { at: 1 });
     await publisher.more(10);
 
     await cluster.grow(3, { raise: false });
-    const { raised } = await raiseReplicas(bus.connection, 3, 30_000);
+    const { raised } = await raiseReplicas(manager, 3, 30_000);
     await publisher.more(10);
     const grownMs = Math.round(publisher.longestMs);
 
     expect(raised.sort()).toEqual(assetNames().sort());
     expect(new Set(await replicas(manager))).toEqual(new Set([3]));
     expect(await laggingStreams(manager)).toEqual([]);
-    expect(await raiseReplicas(bus.connection, 3, 30_000)).toMatchObject({ raised: [] });
+    expect(await raiseReplicas(manager, 3, 30_000)).toMatchObject({ raised: [] });
 
     await killAll(cluster);
     await publisher.more(10);
@@ -88,7 +88,7 @@ async function timeToGrow(meanwhile: (manager: JetStreamManager) => Promise<void
   const { manager } = await cluster.admin();
   const startedAt = performance.now();
   let ms = 0;
-  const grown = cluster.grow(2, { raise: false }).then(() => {
+  const grown = cluster.join().then(() => {
     ms = Math.round(performance.now() - startedAt);
   });
   while (ms === 0) {
