@@ -7,6 +7,7 @@ import { userKeyOf } from "@debvisor/shared/bus/user-keys";
 import { beforeAll, expect, test } from "vitest";
 import { greetRouteByTls, holdRoute, listen } from "../../support/attacker.ts";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
+import type { BusServer } from "../../support/bus-server.ts";
 
 const LIMIT_MS = 2_000;
 const cluster = sharedBusCluster({ servers: 1, tls: true });
@@ -131,7 +132,7 @@ test("a removed server gets no route any more once the others have another passw
 test("all servers restart at once, with JWTs that forget and one that missed a revocation", async ({ annotate }) => {
   const [knows, late] = [cluster().server(0), cluster().server(1)];
   const [known, missed, member] = [await node(), await node(), await node()];
-  await revoke(known);
+  await revokeOn(known, [knows, late]);
   await late.stop();
   await revoke(missed);
   // Newer than what the servers have on their disks, and without a single revocation.
@@ -161,6 +162,13 @@ async function revoke(credential: Credential) {
   const { accounts } = await serverTrust(cluster().seeds, { users: revoked });
   const system = await cluster().connectSystem();
   return await Promise.all(Object.values(accounts).map((jwt) => system.pushAccount(jwt)));
+}
+
+/** Revokes a user until each of these servers has said that it took the JWTs: whoever is stopped sooner may have missed it. */
+async function revokeOn(credential: Credential, servers: readonly BusServer[]): Promise<void> {
+  const missing = async () =>
+    (await revoke(credential)).flatMap(({ taken }) => servers.filter(({ name }) => !taken.includes(name)));
+  await expect.poll(missing).toEqual([]);
 }
 
 /** Whether each server takes the user. */
