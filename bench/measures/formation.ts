@@ -6,10 +6,12 @@
 import { startFormation } from "../../test/support/formation.ts";
 import { lanLacks } from "../../test/support/lan-namespaces.ts";
 import { untilMember } from "../../test/support/node-machines.ts";
-import { type Measure, type MeasureContext, round } from "../measure.ts";
+import { type Measure, type MeasureContext, median, round } from "../measure.ts";
 import { stopOnSignal } from "../stop-on-signal.ts";
 
 const SIZES = [3, 10, 25];
+/** A formation of three takes from 4.5 to 5.7 s on two cores; one alone says little. */
+const REPEATS = 5;
 const WRITABLE_GOAL_S = 5;
 const PATIENCE_MS = 120_000;
 
@@ -19,11 +21,41 @@ export const formation: Measure = {
   async run(context) {
     const lacking = lanLacks();
     if (lacking.length > 0) throw new Error(`lacking here: ${lacking.join(", ")}`);
-    for (const hosts of context.quick ? SIZES.slice(0, 1) : SIZES) await measure(context, hosts);
+    for (const hosts of context.quick ? SIZES.slice(0, 1) : SIZES)
+      await measure(context, hosts, hosts === 3 && !context.quick ? REPEATS : 1);
   },
 };
 
-async function measure({ report, say }: MeasureContext, hosts: number): Promise<void> {
+async function measure({ report, say }: MeasureContext, hosts: number, repeats: number): Promise<void> {
+  const times: Times[] = [];
+  for (let n = 0; n < repeats; n++) {
+    const time = await form(hosts);
+    times.push(time);
+    say(`${hosts} machines: first write ${time.first} s, on each server ${time.all} s, all members ${time.members} s`);
+  }
+  const ours = median(times.map(({ all }) => all));
+  report({
+    measure: `formation/${hosts}`,
+    bare: null,
+    ours,
+    ratio: round(ours / WRITABLE_GOAL_S),
+    goal: `<= ${WRITABLE_GOAL_S} s from power-on until each server takes writes`,
+    met: ours <= WRITABLE_GOAL_S,
+    unit: "s",
+    n: repeats,
+    firstWrite: median(times.map(({ first }) => first)),
+    allMembers: median(times.map(({ members }) => members)),
+  });
+}
+
+/** Seconds from power-on. */
+interface Times {
+  readonly first: number;
+  readonly all: number;
+  readonly members: number;
+}
+
+async function form(hosts: number): Promise<Times> {
   await using formation = await startFormation({ hosts });
   const forget = stopOnSignal(() => formation[Symbol.asyncDispose]());
   const startedAt = performance.now();
@@ -35,21 +67,7 @@ async function measure({ report, say }: MeasureContext, hosts: number): Promise<
   const all = Math.max(...(await Promise.all(writable)));
   await Promise.all((await workers).map((worker) => untilMember(worker, PATIENCE_MS)));
   const members = performance.now();
-  const seconds = (at: number) => round((at - startedAt) / 1_000);
-  say(
-    `${hosts} machines: first write ${seconds(first)} s, on each server ${seconds(all)} s, all members ${seconds(members)} s`,
-  );
-  report({
-    measure: `formation/${hosts}`,
-    bare: null,
-    ours: seconds(all),
-    ratio: round(seconds(all) / WRITABLE_GOAL_S),
-    goal: `<= ${WRITABLE_GOAL_S} s from power-on until each server takes writes`,
-    met: seconds(all) <= WRITABLE_GOAL_S,
-    unit: "s",
-    n: 1,
-    firstWrite: seconds(first),
-    allMembers: seconds(members),
-  });
   forget();
+  const seconds = (at: number) => round((at - startedAt) / 1_000);
+  return { first: seconds(first), all: seconds(all), members: seconds(members) };
 }
