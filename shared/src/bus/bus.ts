@@ -263,7 +263,10 @@ export interface Bus {
   /** Calls back for every command that what is served here refused, before the refusal is answered. */
   onRefused(callback: (refusal: Refusal) => void): void;
 
-  /** Calls one operation. Target is a node id or `core`. @throws the operation's errors, UNAVAILABLE, TIMEOUT, MALFORMED_REPLY */
+  /**
+   * Calls one operation. Target is a node id or `core`; a core part that is just starting again is waited for, up to 3 s and half of
+   * the operation's time. @throws the operation's errors, UNAVAILABLE, TIMEOUT, MALFORMED_REPLY
+   */
   request<const C extends Contract, K extends keyof C["operations"] & string>(
     target: string,
     contract: C,

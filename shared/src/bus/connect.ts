@@ -3,8 +3,7 @@
 import { type Contract, type OperationSpec, wireName } from "@debvisor/proto-events/kit";
 import type { BucketName } from "@debvisor/proto-events/streams";
 import { inboxPrefix, parseTelemetrySubject, SUBJECT_FILTERS, telemetrySubject } from "@debvisor/proto-events/subjects";
-import type { Msg, MsgHdrs, NatsConnection } from "@nats-io/nats-core";
-import { connect } from "@nats-io/transport-node";
+import { AuthorizationError, type Msg, type MsgHdrs, type NatsConnection } from "@nats-io/nats-core";
 import { z } from "zod";
 import { type Clock, systemClock } from "../clock.ts";
 import { DvError } from "../errors.ts";
@@ -13,16 +12,17 @@ import type { Tracing } from "../telemetry.ts";
 import { openBucket } from "./buckets.ts";
 import type { Bus, CallOptions, Closable, InstanceStats, Refusal, Signer, TelemetryMessage } from "./bus.ts";
 import { CommandVerifier, sealCommand, signerOf } from "./command.ts";
+import { dial, refusal } from "./dial.ts";
 import { createEnvelope, EVENT_STREAM, eventRange, publishEnvelope, storedEvent } from "./events.ts";
 import { openJournal } from "./journal.ts";
-import { credentialAuthenticator } from "./keys.ts";
 import { readOrdered } from "./ordered.ts";
+import { ReconnectDelay } from "./reconnect-delay.ts";
 import { parseData, requestText } from "./request.ts";
 import { Scatterer } from "./scatter.ts";
 import { type Counts, serveContract } from "./serve.ts";
-import { type BusTls, tlsOption } from "./tls.ts";
+import type { BusTls } from "./tls.ts";
 import type { Credential } from "./trust.ts";
-import { busError } from "./wire.ts";
+import { busError, isUnanswered } from "./wire.ts";
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -49,12 +49,10 @@ export interface ConnectOptions {
 /** Asks every service instance for its statistics (ADR-32). */
 const ALL_STATS = "$SRV.STATS";
 
-/** Longest time for which a request waits for a connection that is being made anew. */
-const RECONNECT_PATIENCE_MS = 3_000;
-
-/** What OpenSSL says of a certificate that is not valid now. */
-const DATE_FAULTS = ["CERT_NOT_YET_VALID", "CERT_HAS_EXPIRED"];
-const CLOCK_HINT = "the certificate of the bus is not valid by this machine's clock; is the clock right?";
+/** Longest time for which a request waits for a connection that is being made anew, or for a core part that is just starting again. */
+const RETURN_PATIENCE_MS = 3_000;
+/** Between tries while nobody answers for a core part. */
+const UNANSWERED_RETRY_MS = 50;
 
 /** A `Bus`, with the bare connection for the few jobs in `shared` that need it. */
 export type ConnectedBus = Bus & { readonly connection: NatsConnection };
@@ -64,52 +62,8 @@ export type ConnectedBus = Bus & { readonly connection: NatsConnection };
  * @throws BUS_UNAVAILABLE
  */
 export async function connectBus(options: ConnectOptions): Promise<ConnectedBus> {
-  const connection = await dial(options);
-  return new NatsBus(connection, options);
-}
-
-async function dial(options: ConnectOptions): Promise<NatsConnection> {
-  const deadline = systemClock.monotonic() + (options.patienceMs ?? 10_000);
-  let told = false;
-  for (;;) {
-    try {
-      return await connect({
-        servers: [...options.servers],
-        name: options.credential.user,
-        authenticator: credentialAuthenticator(options.credential.creds),
-        inboxPrefix: inboxPrefix(options.credential.user),
-        ...tlsOption(options.tls),
-        timeout: 2_000,
-        reconnect: true,
-        maxReconnectAttempts: -1,
-        reconnectTimeWait: 100,
-        reconnectJitter: 200,
-        pingInterval: 5_000,
-        maxPingOut: 2,
-        noRandomize: true,
-        // A stack trace made for every request that never fails costs 5 % of the gateway.
-        noAsyncTraces: true,
-      });
-    } catch (error) {
-      if (!told && isAboutTime(error)) {
-        options.log.warn(CLOCK_HINT);
-        told = true;
-      }
-      if (systemClock.monotonic() >= deadline)
-        throw new DvError("BUS_UNAVAILABLE", `The bus does not answer at ${options.servers.join(", ")}.`, {
-          cause: error,
-        });
-      await systemClock.sleep(50);
-    }
-  }
-}
-
-/** Whether a certificate was refused for its dates. */
-function isAboutTime(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (DATE_FAULTS.includes(String((cause as NodeJS.ErrnoException).code))) return true;
-  }
-  return false;
+  const delay = new ReconnectDelay();
+  return new NatsBus(await dial(options, delay), options, delay);
 }
 
 class NatsBus implements ConnectedBus {
@@ -121,11 +75,13 @@ class NatsBus implements ConnectedBus {
   readonly #options: ConnectOptions;
   readonly #log: Logger;
   readonly #verifier: CommandVerifier;
+  readonly #delay: ReconnectDelay;
   readonly #shown = new Map<string, Counts>();
   #scatterer: Scatterer | undefined;
 
-  constructor(connection: NatsConnection, options: ConnectOptions) {
+  constructor(connection: NatsConnection, options: ConnectOptions, delay: ReconnectDelay) {
     this.connection = connection;
+    this.#delay = delay;
     this.user = options.credential.user;
     this.signer = signerOf(options.credential);
     this.#options = options;
@@ -304,13 +260,30 @@ class NatsBus implements ConnectedBus {
     if (!this.connected && !(await this.#untilConnected(options.timeoutMs))) {
       throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
     }
-    return requestText(this.connection, address, input, options, seal);
+    const startedAt = systemClock.monotonic();
+    for (;;) {
+      const passed = systemClock.monotonic() - startedAt;
+      try {
+        return await requestText(
+          this.connection,
+          address,
+          input,
+          { ...options, timeoutMs: options.timeoutMs - passed },
+          seal,
+        );
+      } catch (error) {
+        // The servers themselves said that nobody had heard it, so it may be said again. A node that is away is another matter.
+        const isWorthIt = address.target === "core" && isUnanswered(error);
+        if (!isWorthIt || passed > Math.min(options.timeoutMs / 2, RETURN_PATIENCE_MS)) throw error;
+        await systemClock.sleep(UNANSWERED_RETRY_MS);
+      }
+    }
   }
 
   /** The client throws away what is sent while it reconnects, so senders wait for it. False when it does not come back. */
   async #untilConnected(patienceMs: number): Promise<boolean> {
     if (this.connected) return true;
-    const deadline = systemClock.monotonic() + Math.min(patienceMs / 2, RECONNECT_PATIENCE_MS);
+    const deadline = systemClock.monotonic() + Math.min(patienceMs / 2, RETURN_PATIENCE_MS);
     while (!this.connected && !this.connection.isClosed() && systemClock.monotonic() < deadline) {
       await systemClock.sleep(10);
     }
@@ -323,10 +296,16 @@ class NatsBus implements ConnectedBus {
       if (status.type === "reconnect") {
         this.connected = true;
         this.reconnects++;
+        this.#delay.connected();
       }
-      if (status.type === "error") this.#log.warn({ error: String(status.error) }, "the bus reported an error");
+      if (status.type === "error") this.#onError(status.error);
     }
     this.connected = false;
+  }
+
+  #onError(error: Error): void {
+    if (!(error instanceof AuthorizationError)) this.#log.warn({ error: String(error) }, "the bus reported an error");
+    else if (this.#delay.refused()) this.#log.error({ error: String(error) }, refusal(this.#options));
   }
 }
 

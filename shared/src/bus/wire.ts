@@ -94,7 +94,7 @@ export function requestHeaders(options: {
 /** Turns an error of the NATS client into ours. */
 export function busError(error: unknown, what: string): DvError {
   if (error instanceof DvError) return error;
-  if (error instanceof errors.NoRespondersError || (error instanceof errors.RequestError && error.isNoResponders())) {
+  if (saysNobodyListens(error)) {
     return new DvError("UNAVAILABLE", `Nobody answers ${what}.`, { cause: error });
   }
   if (error instanceof errors.TimeoutError)
@@ -105,6 +105,15 @@ export function busError(error: unknown, what: string): DvError {
     return new DvError("REQUEST_TOO_LARGE", `${what} is larger than a message of the bus may be.`, { cause: error });
   }
   return new DvError("BUS_UNAVAILABLE", `The bus did not carry ${what}.`, { cause: error });
+}
+
+function saysNobodyListens(error: unknown): boolean {
+  return error instanceof errors.NoRespondersError || (error instanceof errors.RequestError && error.isNoResponders());
+}
+
+/** Whether a request failed because nobody listened; then nothing came of it. */
+export function isUnanswered(error: unknown): boolean {
+  return error instanceof DvError && error.code === "UNAVAILABLE" && saysNobodyListens(error.cause);
 }
 
 /** True when the server itself answered that nobody listens. */

@@ -21,15 +21,27 @@ const SECRET = "postgres://admin:hunter2@db";
 const echo = contract({
   service: "echo",
   summary: "Answers for tests.",
-  operations: { run: operationOf(2_000), wait: operationOf(2_000) },
+  operations: {
+    run: operationOf(2_000),
+    wait: operationOf(2_000),
+    ask: coreOperationOf(2_000),
+    hurry: coreOperationOf(200),
+  },
   events: {},
 });
 type Echo = typeof echo;
 
 function operationOf(timeoutMs: number) {
-  return operation({
+  return operation({ ...behaviour(timeoutMs), scope: "node" });
+}
+
+function coreOperationOf(timeoutMs: number) {
+  return operation({ ...behaviour(timeoutMs), scope: "core" });
+}
+
+function behaviour(timeoutMs: number) {
+  return {
     summary: "Does what the text says.",
-    scope: "node",
     effect: "read",
     idempotent: true,
     timeoutMs,
@@ -39,7 +51,7 @@ function operationOf(timeoutMs: number) {
     errors: ["NODE_NOT_FOUND"],
     http: null,
     cli: null,
-  });
+  } as const;
 }
 
 let gateway: ConnectedBus;
@@ -128,6 +140,29 @@ test("a node that is not there is UNAVAILABLE in less than 50 ms", async () => {
 
   // The median, because other tests share the machine.
   expect(times.sort((a, b) => a - b)[5]).toBeLessThan(50);
+});
+
+test("a core part that starts within the time answers a request that came sooner, once", async () => {
+  const node = randomNodeId();
+  const credential = await cluster().issuer.forCore("echo", node, [echo]);
+  const bus = await cluster().connect({ credential, origin: "core", node: { id: node, name: "server" } });
+  const asked: string[] = [];
+  const answer = gateway.request("core", echo, "ask", { text: "early" });
+  const hurried = gateway.request("core", echo, "hurry", { text: "early" });
+
+  await expect(hurried).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  const ask = ({ text }: { text: string }) => {
+    asked.push(text);
+    return { text };
+  };
+  const service = await bus.serve<Echo, "core">(echo, "core", { ask, hurry: ask });
+
+  expect(await answer).toEqual({ text: "early" });
+  expect(asked).toEqual(["early"]);
+  await service.stop();
+  const startedAt = performance.now();
+  await expect(gateway.request("core", echo, "ask", { text: "late" })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  expect(performance.now() - startedAt).toBeGreaterThan(900);
 });
 
 test("a node that does not answer in time is TIMEOUT", async () => {
