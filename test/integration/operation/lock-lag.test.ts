@@ -58,19 +58,8 @@ test("a lock that is granted to somebody who has just left the queue goes to the
 });
 
 test("a lock that was freed by somebody who saw no queue is granted by the sweep when the waiter's process is gone", async () => {
-  const rig = new LockRig(shared());
-  const laggard = new Laggard();
-  const [slow, dying, other] = [await rig.open(laggard.wrap), await rig.open(), await rig.open()];
   const resource = "node/unseen/service/x";
-  const [holder, waiter] = [claim([resource]), claim([resource])];
-  await slow.acquire(holder, { wait: false });
-  laggard.pause();
-  const ended = expect(dying.acquire(waiter, { wait: true })).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
-  await queueOf(other, resource, 1);
-  await dying.stop();
-  await ended;
-
-  await slow.release(holder.operation);
+  const { waiter, other } = await freedUnseen(resource);
 
   await waitFor(
     () => lockOn(other, resource)?.operation === waiter.operation,
@@ -83,18 +72,8 @@ test("a lock that was freed by somebody who saw no queue is granted by the sweep
 });
 
 test("a newcomer does not overtake those that wait for a lock that is free at the moment", async () => {
-  const rig = new LockRig(shared());
-  const laggard = new Laggard();
-  const [slow, dying, other] = [await rig.open(laggard.wrap), await rig.open(), await rig.open()];
   const resource = "node/newcomer/service/x";
-  const [holder, waiter] = [claim([resource]), claim([resource])];
-  await slow.acquire(holder, { wait: false });
-  laggard.pause();
-  const ended = expect(dying.acquire(waiter, { wait: true })).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
-  await queueOf(other, resource, 1);
-  await dying.stop();
-  await ended;
-  await slow.release(holder.operation);
+  const { waiter, other } = await freedUnseen(resource);
 
   const refused = other.acquire(claim([resource], { priority: 9 }), { wait: false });
 
@@ -149,3 +128,19 @@ test("the entry of a waiter that could not be removed when it was granted is rem
   await table.release(waiter.operation);
   await expect.poll(() => [...kinds.values()].sort(), { timeout: 6_000 }).toEqual(["gone", "gone"]);
 });
+
+/** A lock whose holder freed it without having seen that somebody waits for it, whose process is gone. */
+async function freedUnseen(resource: string) {
+  const rig = new LockRig(shared());
+  const laggard = new Laggard();
+  const [slow, dying, other] = [await rig.open(laggard.wrap), await rig.open(), await rig.open()];
+  const [holder, waiter] = [claim([resource]), claim([resource])];
+  await slow.acquire(holder, { wait: false });
+  laggard.pause();
+  const ended = expect(dying.acquire(waiter, { wait: true })).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
+  await queueOf(other, resource, 1);
+  await dying.stop();
+  await ended;
+  await slow.release(holder.operation);
+  return { waiter, other };
+}
