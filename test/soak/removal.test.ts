@@ -22,7 +22,8 @@ test("a lost server is replaced, and of four one is spared", { timeout: 180_000 
   for (const name of joined) await rig.enter(idOf(name), "server");
   await raiseReplicas(manager, 3, 30_000);
   const held = await Promise.all(joined.map((name) => streamsOn(manager, name)));
-  const spared = joined[0] ?? "";
+  // The bus places replicas as it likes, and may have left one of the two without any.
+  const spared = joined[(held[0]?.length ?? 0) > 0 ? 0 : 1] ?? "";
   const done = await rig.remove(idOf(spared));
 
   expect(held.flat().length).toBeGreaterThanOrEqual(assetNames().length);
