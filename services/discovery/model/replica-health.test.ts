@@ -57,6 +57,17 @@ describe("a replica is", () => {
     expect(verdicts(steady({ "b-1": { deleted: 3 } }))).toEqual(["a-1 good", "b-1 holes", "c-1 good"]);
   });
 
+  test("good when only one with holes stands where it stands, and the third has not come so far", () => {
+    const holes = { last: 111, deleted: 30 };
+    const looks = {
+      earlier: look({ "b-1": { deleted: 30 } }),
+      before: look({ "a-1": { last: 111 }, "b-1": holes, "c-1": { last: 104 } }),
+      now: look({ "a-1": { last: 111 }, "b-1": holes, "c-1": { last: 108 } }),
+    };
+
+    expect(verdicts(looks)).toEqual(["a-1 good", "b-1 holes", "c-1 behind"]);
+  });
+
   test("not holed by what one look alone says, nor in a bucket, where keys are overwritten", () => {
     const once: Looks = { earlier: look(), before: look({ "b-1": { deleted: 3 } }), now: look() };
     expect(verdicts(once)).toEqual(["a-1 good", "b-1 good", "c-1 good"]);

@@ -189,12 +189,17 @@ function byLast(server: string, { earlier, before, now }: StreamLook): Finding {
 }
 
 /** Replicas that stand at the same place have the same number of messages, where keys do not expire by each server's clock. */
-function byCount(server: string, { before, now }: StreamLook, { ttl }: StreamHabits): Finding {
+function byCount(server: string, { before, now }: StreamLook, { appendOnly, ttl }: StreamHabits): Finding {
   if (ttl) return undefined;
   const counts = [before, now].map((look) => {
     const mine = look.get(server);
     const same = [...look.values()].filter(
-      (one) => one.server !== server && one.first === mine?.first && one.last === mine.last,
+      (one) =>
+        one.server !== server &&
+        one.first === mine?.first &&
+        one.last === mine.last &&
+        // What has holes is bad by its own counters, and no witness against others.
+        !(appendOnly && holesOf(one) > 0),
     );
     return { mine: mine?.messages ?? 0, others: same.map(({ messages }) => messages), all: look.size - 1 };
   });
