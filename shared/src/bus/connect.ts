@@ -12,6 +12,7 @@ import type { Tracing } from "../telemetry.ts";
 import { openBucket } from "./buckets.ts";
 import type { Bus, CallOptions, Closable, InstanceStats, Refusal, Signer, TelemetryMessage } from "./bus.ts";
 import { CommandVerifier, sealCommand, signerOf } from "./command.ts";
+import { CorePatience } from "./core-patience.ts";
 import { dial, refusal } from "./dial.ts";
 import { createEnvelope, EVENT_STREAM, eventRange, publishEnvelope, storedEvent } from "./events.ts";
 import { openJournal } from "./journal.ts";
@@ -22,7 +23,7 @@ import { Scatterer } from "./scatter.ts";
 import { type Counts, serveContract } from "./serve.ts";
 import type { BusTls } from "./tls.ts";
 import type { Credential } from "./trust.ts";
-import { busError, isUnanswered } from "./wire.ts";
+import { busError } from "./wire.ts";
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -49,10 +50,8 @@ export interface ConnectOptions {
 /** Asks every service instance for its statistics (ADR-32). */
 const ALL_STATS = "$SRV.STATS";
 
-/** Longest time for which a request waits for a connection that is being made anew, or for a core part that is just starting again. */
-const RETURN_PATIENCE_MS = 3_000;
-/** Between tries while nobody answers for a core part. */
-const UNANSWERED_RETRY_MS = 50;
+/** Longest time for which a request waits for a connection that is being made anew. */
+const RECONNECT_PATIENCE_MS = 3_000;
 
 /** A `Bus`, with the bare connection for the few jobs in `shared` that need it. */
 export type ConnectedBus = Bus & { readonly connection: NatsConnection };
@@ -76,6 +75,7 @@ class NatsBus implements ConnectedBus {
   readonly #log: Logger;
   readonly #verifier: CommandVerifier;
   readonly #delay: ReconnectDelay;
+  readonly #corePatience = new CorePatience(systemClock);
   readonly #shown = new Map<string, Counts>();
   #scatterer: Scatterer | undefined;
 
@@ -260,30 +260,15 @@ class NatsBus implements ConnectedBus {
     if (!this.connected && !(await this.#untilConnected(options.timeoutMs))) {
       throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
     }
-    const startedAt = systemClock.monotonic();
-    for (;;) {
-      const passed = systemClock.monotonic() - startedAt;
-      try {
-        return await requestText(
-          this.connection,
-          address,
-          input,
-          { ...options, timeoutMs: options.timeoutMs - passed },
-          seal,
-        );
-      } catch (error) {
-        // The servers themselves said that nobody had heard it, so it may be said again. A node that is away is another matter.
-        const isWorthIt = address.target === "core" && isUnanswered(error);
-        if (!isWorthIt || passed > Math.min(options.timeoutMs / 2, RETURN_PATIENCE_MS)) throw error;
-        await systemClock.sleep(UNANSWERED_RETRY_MS);
-      }
-    }
+    const send = (timeoutMs: number) => requestText(this.connection, address, input, { ...options, timeoutMs }, seal);
+    if (address.target !== "core") return send(options.timeoutMs);
+    return this.#corePatience.send(address.service, options.timeoutMs, send);
   }
 
   /** The client throws away what is sent while it reconnects, so senders wait for it. False when it does not come back. */
   async #untilConnected(patienceMs: number): Promise<boolean> {
     if (this.connected) return true;
-    const deadline = systemClock.monotonic() + Math.min(patienceMs / 2, RETURN_PATIENCE_MS);
+    const deadline = systemClock.monotonic() + Math.min(patienceMs / 2, RECONNECT_PATIENCE_MS);
     while (!this.connected && !this.connection.isClosed() && systemClock.monotonic() < deadline) {
       await systemClock.sleep(10);
     }
