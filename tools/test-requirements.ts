@@ -24,13 +24,13 @@ export const REQUIREMENTS: readonly Requirement[] = [
     binary: "nsupdate",
     suites: ["test/integration/dns", "test/integration/operation", "test/e2e"],
   },
-  { package: "docker.io", binary: "dockerd", suites: ["test/soak"] },
-  { package: "docker-compose", binary: "docker-compose", suites: ["test/soak"] },
+  { package: "docker.io", binary: "dockerd", suites: ["test/e2e"] },
+  { package: "docker-compose", binary: "docker-compose", suites: ["test/e2e"] },
   { package: "faketime", binary: "faketime", suites: ["test/integration/formation"] },
   { package: "iproute2", binary: "ip", suites: ["test/integration", "test/e2e"] },
-  { package: "iptables", binary: "iptables", suites: ["test/soak"] },
+  { package: "iptables", binary: "iptables", suites: ["test/e2e"] },
   { package: "systemd", binary: "systemd-analyze", suites: ["test/integration/systemd"] },
-  { package: "mmdebstrap", binary: "mmdebstrap", suites: ["test/soak"] },
+  { package: "mmdebstrap", binary: "mmdebstrap", suites: ["test/integration/systemd", "test/e2e"] },
   { package: "util-linux", binary: "lsblk", suites: ["test/integration/node-agent", "test/e2e"] },
 ];
 

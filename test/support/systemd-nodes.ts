@@ -105,10 +105,11 @@ export class SystemdNode implements AsyncDisposable {
     );
   }
 
-  /** The journal of the project's units, for messages of failing tests. */
+  /** The journal of the project's units, what systemd still has to do, and the console's end, for messages of failing tests. */
   async journal(lines = 60): Promise<string> {
     const argv = ["journalctl", "--no-pager", "--output=short-precise", `--lines=${lines}`, "--unit=debvisor*"];
-    return `${this.name}:\n${(await this.exec(argv)).stdout}`;
+    const said = await Promise.all([argv, ["systemctl", "list-jobs", "--no-pager"]].map((each) => this.exec(each)));
+    return [`${this.name}:`, ...said.map(({ stdout }) => stdout), this.console.slice(-1_000)].join("\n");
   }
 
   async untilBooted(): Promise<void> {
@@ -140,8 +141,9 @@ export class SystemdNode implements AsyncDisposable {
 
   async #boot(): Promise<void> {
     const natsServer = await locateNatsServer({ cacheDir: NATS_CACHE_DIR, fetch: true, log: () => undefined });
+    // The console is read: otherwise process 1 waits for ever, half shut down, once what it says of a slow stop has filled the buffer.
     const nspawn = [
-      ...["--directory", path.join(this.dir, "root"), "--boot", "--register=no", "--keep-unit", "--console=passive"],
+      ...["--directory", path.join(this.dir, "root"), "--boot", "--register=no", "--keep-unit", "--console=read-only"],
       ...["--quiet", `--network-namespace-path=/run/netns/${this.lan.namespace(this.host)}`, `--machine=${this.name}`],
       ...[`--bind-ro=${ROOT}:/opt/debvisor`, `--bind-ro=${natsServer.path}:/usr/bin/nats-server`],
     ];

@@ -7,11 +7,11 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodePaths } from "@debvisor/shared/node-files";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Formation, startFormation } from "../support/formation.ts";
-import { lanLacks } from "../support/lan-namespaces.ts";
-import { startLanWriter } from "../support/lan-writer.ts";
-import type { Machine } from "../support/node-machine.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { type Formation, startFormation } from "../../support/formation.ts";
+import { lanLacks } from "../../support/lan-namespaces.ts";
+import { startLanWriter } from "../../support/lan-writer.ts";
+import type { Machine } from "../../support/node-machine.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 const MINUTE = 60_000;
 /** What a machine logs on its way, and the unit that is killed right then. */
@@ -75,7 +75,6 @@ describe.skipIf(lacking.length > 0)(`growth (lacking here: ${lacking.join(", ") 
   async function expectNothingLost(longestMs: number): Promise<void> {
     const { written: count, longestMs: gap } = await written();
     acknowledged += count;
-    console.info(`${count} events acknowledged, longest gap ${Math.round(gap)} ms`);
     expect(count).toBeGreaterThan(0);
     expect(gap).toBeLessThan(longestMs);
     expect((await streamsOf(first)).events).toBeGreaterThanOrEqual(acknowledged);

@@ -9,11 +9,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { nodePaths } from "@debvisor/shared/node-files";
 import { certificateFacts } from "@debvisor/shared/pki/certificate";
 import { describe, expect, test } from "vitest";
-import { startFormation } from "../support/formation.ts";
-import { lanLacks } from "../support/lan-namespaces.ts";
-import { untilMember } from "../support/node-machines.ts";
-import { waitFor } from "../support/wait-for.ts";
-import { WrongClock, wrongClocksLack } from "../support/wrong-clock.ts";
+import { startFormation } from "../../support/formation.ts";
+import { lanLacks } from "../../support/lan-namespaces.ts";
+import { untilMember } from "../../support/node-machines.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { WrongClock, wrongClocksLack } from "../../support/wrong-clock.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
