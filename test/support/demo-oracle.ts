@@ -18,7 +18,6 @@ import type { Follower } from "./kill-run.ts";
 
 const Page = page(OperationSummary);
 const END_MS = 90_000;
-const ADOPT_MS = 15_000;
 const REFUSED = /\((PLAN_STALE|LOCK_HELD|CHECK_FAILED|IN_MAINTENANCE|BLAST_RADIUS_EXCEEDED|BUDGET_SPENT)\)/;
 const KEPT = new Set(["/etc/motd"]);
 
@@ -48,8 +47,8 @@ export async function judge({ demo, chaos, owners, follower, watch }: Judged): P
   await checkMaintenance(demo, operations);
   await checkServices(demo);
   await checkEvents(demo, follower, operations);
-  const { slowestMs, known, all } = slowestAdoption(follower, owners, chaos, watch, await labNodes(demo.lab));
-  if (slowestMs > ADOPT_MS) demo.wrong(`an orphan waited ${slowestMs} ms for a new owner`);
+  const { slowestMs, isLate, known, all } = slowestAdoption(follower, owners, chaos, watch, await labNodes(demo.lab));
+  if (isLate) demo.wrong(`an orphan waited ${slowestMs} ms for a new owner`);
   const trail = await checkTrail(demo, operations);
   const slowest = demo.commands.toSorted((a, b) => b.ms - a.ms)[0];
   const states = count(operations.map(({ operation }) => operation.state));
