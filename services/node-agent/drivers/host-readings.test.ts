@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The drivers of /proc, /sys, file systems and identity against the machine that runs the tests. */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { isWritable, parseStat, roomOf } from "./file-systems.ts";
 import { readMachineId, readOsRelease } from "./os-identity.ts";
 import { createProcFs } from "./proc-fs.ts";
@@ -26,6 +26,7 @@ test("reads the running kernel", () => {
 
 test("reads empty tables where there are none", async () => {
   const empty = mkdtempSync(join(tmpdir(), "dv-empty-"));
+  onTestFinished(() => rmSync(empty, { recursive: true }));
 
   expect(createProcFs(empty).memory().totalBytes).toBe(0);
   expect([...createProcFs(empty).disks()]).toEqual([]);
