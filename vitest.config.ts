@@ -3,7 +3,7 @@
  * The test projects (STYLE D1). `unit` holds the contract tests too; `soak` (the long repetitions) exists only when
  * DV_SOAK=1, so that a plain run cannot start it. Projects run one after the other: `unit` and `repo` first, in
  * parallel on all cores, then those that start real components. These wait for most of their time, so there are more of them than
- * cores, but few: measured on two cores, 2 and 1 at a time left 60 % idle and took 21 min, 3 and 2 at a time take 14 min.
+ * cores, but few: measured on two cores, 2 and 1 at a time left 60 % idle and took 21 min, 3 and 2 at a time 15 min, with more tests.
  */
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";

@@ -25,7 +25,10 @@ export async function dial(options: ConnectOptions, delay: ReconnectDelay): Prom
   let told = false;
   for (;;) {
     const { connection, error } = await connectOnce(options, delay);
-    if (connection) return connection;
+    if (connection) {
+      delay.connected();
+      return connection;
+    }
     if (!told && isAboutTime(error)) {
       options.log.warn(CLOCK_HINT);
       told = true;

@@ -4,6 +4,7 @@
  * refuses the user is tried ever less often, because a removed machine that is left on must not keep the servers busy, and never given
  * up: left alone, the client of NATS closes for good when it was refused twice, even with days in between.
  */
+import { backoffMs } from "../retry.ts";
 
 /** Milliseconds between tries of a server that is down: from the first to the sum of both. */
 const SOON_MS = 100;
@@ -24,8 +25,7 @@ export class ReconnectDelay {
   /** Milliseconds until the next try of the same server. */
   next(): number {
     if (this.#refusals === 0) return SOON_MS + this.#random() * SOON_JITTER_MS;
-    const wait = Math.min(REFUSED_MS * 2 ** (this.#refusals - 1), LONGEST_REFUSED_MS);
-    return wait * (0.75 + this.#random() / 2);
+    return backoffMs(this.#refusals, REFUSED_MS, LONGEST_REFUSED_MS) * (0.75 + this.#random() / 2);
   }
 
   /** A server refused the user. Returns whether it is the first time since a connection stood. */

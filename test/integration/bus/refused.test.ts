@@ -51,6 +51,23 @@ test("a service that starts under a revoked user tries seldom, and says that it 
   await annotate(`${tries} tries in ${WATCHED_MS / 1_000} s`);
 });
 
+test("who was refused at first and then let in is told again when it is refused later", async () => {
+  const id = randomNodeId();
+  const credential = await cluster().issuer.forNode(id);
+  await push(cluster(), [credential]);
+  const connecting = cluster().connectNode(id, { credential });
+  await expect.poll(() => refusals(cluster(), credential)).toBeGreaterThan(1);
+  await push(cluster(), []);
+  await connecting;
+
+  await push(cluster(), [credential]);
+
+  const [log = ""] = filesBelow(cluster().dir, "connections.log");
+  await expect
+    .poll(() => readFileSync(log, "utf8"), { timeout: 5_000 })
+    .toContain(`The bus refuses the user ${credential.user}`);
+});
+
 /** Gives the server account JWTs that revoke exactly these users; it takes them when they are newer than what it has. */
 async function push(bus: BusCluster, revoked: readonly Credential[]): Promise<void> {
   await sleep(1_100);
