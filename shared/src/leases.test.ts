@@ -75,6 +75,7 @@ class SimulatedStore {
           if (this.#current()?.revision !== revision) throw new DvError("CONFLICT", "other revision");
           this.#entry = undefined;
         }),
+      look: () => Promise.reject(new Error("leases look at no deletions")),
       lastRevision: () => Promise.reject(new Error("leases do not look at the whole bucket")),
       watch: () => Promise.reject(new Error("leases do not watch")),
     };

@@ -98,13 +98,13 @@ export function hostWorlds(): readonly TortureWorld[] {
         const former = newOperationId() as HostEntry["operation"];
         const known = { entry: "host" as const, host, kind: "vm" as const, id: "vm-1", addresses: ["192.0.2.1"] };
         const by = { operation: former, at: new Date().toISOString(), by: "tester" };
-        await hosts.write(host, { ...known, ...by, records: [record] }, undefined);
+        await hosts.write(host, { ...known, ...by, records: [record] }, 0);
         const wish = verb === "register-host" ? { addresses: ["192.0.2.2"], kind: "vm", takeOver: false } : {};
         return {
           sets,
           input: { host, id: "vm-1", propagation: "1s", ...wish },
           remembered: async () => {
-            const found = (await hosts.get(host))?.value;
+            const found = await hosts.get(host);
             const made = found?.records.map(({ type, data }) => ({ type, data }));
             return found ? { addresses: found.addresses, made, isFormer: found.operation === former } : null;
           },

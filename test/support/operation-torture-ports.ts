@@ -135,6 +135,7 @@ export function portBus(real: Bus, ports: Ports): Bus {
 function portBucket<T>(real: Bucket<T>, ports: Ports): Bucket<T> {
   return {
     get: (key) => ports.through("bucket.get", () => real.get(key)),
+    look: (key) => ports.through("bucket.look", () => real.look(key)),
     list: () => ports.through("bucket.list", () => real.list()),
     create: (key, value, options) => ports.through("bucket.create", () => real.create(key, value, options)),
     update: (key, value, revision, options) =>

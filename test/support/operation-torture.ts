@@ -88,7 +88,9 @@ export async function runFault(
   const reference = after ?? Object.values(now);
   const { finding, wrong } = await judge(bench, { world, one, id: run.id, before, now, after: reference, folded });
   const log = bench.entries(run.id).map(({ text }) => shortened(text));
-  const shown = [...(problem ? [problem] : []), ...wrong, ...empty(fault, folded, world)];
+  const faults = [...(problem ? [problem] : []), ...wrong, ...empty(fault, folded, world)];
+  const { error } = folded ?? {};
+  const shown = faults.length > 0 && error ? [...faults, `its error: ${error.code} ${error.message}`] : faults;
   if (world.shares && folded?.closed) await freeLocks(bench, folded);
   bench.forget(run.id);
   return {

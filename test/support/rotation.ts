@@ -28,6 +28,7 @@ export interface Trust {
 
 /** Longest wait for one gateway; another one is asked then. */
 const ASK_MS = 1_000;
+const MOST_TRIES = 4;
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -231,10 +232,15 @@ export class Rotation {
     });
   }
 
+  /** As a client of the API does: 503 is asked again after the time it names, under the same key. */
   async #post(route: string, body: unknown, node: number): Promise<{ status: number; body: Body }> {
     const headers = { "content-type": "application/json", "idempotency-key": randomUUID() };
-    const reply = await this.lab.fetch(route, { method: "POST", headers, body: JSON.stringify(body) }, node);
-    return { status: reply.status, body: (await reply.json()) as Body };
+    for (let tries = 1; ; tries++) {
+      const reply = await this.lab.fetch(route, { method: "POST", headers, body: JSON.stringify(body) }, node);
+      const answer = { status: reply.status, body: (await reply.json()) as Body };
+      if (answer.status !== 503 || tries === MOST_TRIES) return answer;
+      await sleep(1_000 * Number(reply.headers.get("retry-after")));
+    }
   }
 }
 

@@ -187,8 +187,9 @@ async function change(
   { order, clock, submission }: StepContext,
   decide: (ring: KeyRing) => RingDecision,
 ): Promise<KeyRing> {
-  await guard.pass(order, clock);
-  return await store.changeRing(decide, newKey, { actor: submission.actor, at: timestamp(clock) });
+  const by = { actor: submission.actor, at: timestamp(clock) };
+  const pass = () => guard.pass(order, clock);
+  return await store.changeRing(decide, newKey, by, { undoes: order.direction === "undo", pass });
 }
 
 function newKey(name: string): TsigSecret {

@@ -76,7 +76,7 @@ async function planRegister(deps: HostDeps, input: RegisterInput, reader: Reader
   const view = await deps.store.view();
   const { zone, name } = whereIs(deps, view, input);
   serversOf(view, zone);
-  const before = (await deps.hosts.get(name))?.value ?? null;
+  const before = (await deps.hosts.get(name)) ?? null;
   const id = input.id ?? null;
   if (before && !input.takeOver && (before.kind !== input.kind || before.id !== id))
     throw otherHost(before, { kind: input.kind, id });
@@ -94,7 +94,7 @@ async function planRegister(deps: HostDeps, input: RegisterInput, reader: Reader
 async function planDeregister(deps: HostDeps, input: DeregisterInput, reader: Reader): Promise<Draft> {
   const view = await deps.store.view();
   const { name } = whereIs(deps, view, input);
-  const before = (await deps.hosts.get(name))?.value ?? null;
+  const before = (await deps.hosts.get(name)) ?? null;
   if (before && input.id !== undefined && before.id !== input.id)
     throw otherHost(before, { kind: before.kind, id: input.id });
   const { kept, lost } = reachable(before?.records ?? [], view);

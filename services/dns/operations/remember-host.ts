@@ -2,7 +2,7 @@
 /** The step that remembers what a registration made, or forgets it. Entries say which operation wrote them: that is their version. */
 import { dnsContract } from "@debvisor/proto-events/dns";
 import type { DnsHost } from "@debvisor/proto-events/dns-hosts";
-import type { BucketEntry, Bus } from "@debvisor/shared/bus/bus";
+import type { Bus } from "@debvisor/shared/bus/bus";
 import { DvError, toDvError } from "@debvisor/shared/errors";
 import type { StepContext, StepKind } from "@debvisor/shared/operation/definition";
 import type { HostEntry, HostStore } from "../reconcilers/host-store.ts";
@@ -49,11 +49,14 @@ function entryOf({ host, after }: RememberParams, { submission }: StepContext): 
   return after && { entry: "host", host, ...after, operation: id as HostEntry["operation"], at: createdAt, by: actor };
 }
 
-function is(found: BucketEntry<HostEntry> | undefined, wanted: HostEntry | null): boolean {
-  return found?.value.operation === wanted?.operation;
+function is(found: HostEntry | undefined, wanted: HostEntry | null): boolean {
+  return found?.operation === wanted?.operation;
 }
 
-/** Turns the entry from one to the other, however often it is asked to. @throws CONFLICT when it is neither, COMMAND_FENCED */
+/**
+ * Turns the entry from one to the other, however often it is asked to. What is undone is written also where it stands already: a
+ * `do` that passed the guard and has not written yet then finds another revision. @throws CONFLICT when it is neither, COMMAND_FENCED
+ */
 async function turn(
   deps: RememberDeps,
   { host }: RememberParams,
@@ -63,11 +66,11 @@ async function turn(
 ): Promise<void> {
   const { order, clock } = context;
   for (let tries = 0; ; tries++) {
-    const found = await deps.hosts.get(host);
+    const { value: found, revision } = await deps.hosts.look(host);
     await deps.guard.pass(order, clock);
-    if (is(found, to)) break;
-    if (!is(found, from)) throw overtaken(host, from, found?.value);
-    const error = await deps.hosts.write(host, to, found).then(() => undefined, toDvError);
+    if (!is(found, to)) requireFormer(host, from, found);
+    else if (order.direction === "do") break;
+    const error = await deps.hosts.write(host, to, revision).then(() => undefined, toDvError);
     if (!error) break;
     // Somebody else's write, or our own whose answer was lost; the next look says which.
     if (error.code !== "CONFLICT" || tries >= MAX_TRIES) throw error;
@@ -76,8 +79,10 @@ async function turn(
   if (told) await tell(deps.bus, told, to ? "host.registered" : "host.deregistered", context);
 }
 
-function overtaken(host: string, expected: HostEntry | null, found: HostEntry | undefined): DvError {
-  return new DvError("CONFLICT", `${host} was registered by ${found?.operation ?? "nobody"} meanwhile.`, {
+/** @throws CONFLICT */
+function requireFormer(host: string, expected: HostEntry | null, found: HostEntry | undefined): void {
+  if (is(found, expected)) return;
+  throw new DvError("CONFLICT", `${host} was registered by ${found?.operation ?? "nobody"} meanwhile.`, {
     details: { host, expected: expected?.operation ?? null, found: found?.operation ?? null },
   });
 }

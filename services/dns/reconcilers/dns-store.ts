@@ -46,6 +46,14 @@ interface By {
   readonly at: string;
 }
 
+/** The order by which the ring is changed. */
+export interface RingOrder {
+  /** Throws when it is over; what passed is written only if nothing was since the look before it. */
+  readonly pass: () => Promise<void>;
+  /** Writes also what stands already, so that a change that it undoes, and that has passed, comes too late. */
+  readonly undoes: boolean;
+}
+
 const MAX_TRIES = 8;
 
 /** The store. */
@@ -160,17 +168,19 @@ export class DnsStore {
 
   /**
    * Changes the ring as it is decided on the newest one. Keys that come into it are made by `make` and sealed; keys that leave it are
-   * forgotten. Returns the ring as it is then. @throws CONFLICT when it is refused, BUS_UNAVAILABLE
+   * forgotten. `order`: who changes it, asked after each look. Returns the ring as it is then. @throws CONFLICT when it is refused,
+   * BUS_UNAVAILABLE, what `order` throws
    */
   async changeRing(
     decide: (ring: KeyRing) => RingDecision,
     make: (name: string) => TsigSecret,
     by: By,
+    order?: RingOrder,
   ): Promise<KeyRing> {
     const { ring } = await this.#change((before) => {
       const decision = decide(before.ring);
       if (decision.kind === "refused") throw new DvError("CONFLICT", `The keys stay as they are: ${decision.why}.`);
-      if (decision.kind === "done") return undefined;
+      if (decision.kind === "done") return order?.undoes ? { ...before } : undefined;
       const had = new Set(ringKeys(before.ring).map(({ name }) => name));
       const has = ringKeys(decision.ring);
       const names = new Set(has.map(({ name }) => name));
@@ -183,7 +193,7 @@ export class DnsStore {
           ...fresh.map(({ purpose, name }) => this.#sealed(make(name), purpose, by)),
         ],
       };
-    });
+    }, order?.pass);
     return ring;
   }
 
@@ -208,11 +218,15 @@ export class DnsStore {
     return { name, algorithm: entry.algorithm, secret };
   }
 
-  /** Decides on what is there and writes by compare-and-set, again after a conflict. Undefined leaves it alone. */
-  async #change(decide: (before: DnsEntry) => DnsEntry | undefined): Promise<DnsEntry> {
+  /**
+   * Decides on what is there and writes by compare-and-set, again after a conflict. Undefined leaves it alone. `pass`: may throw
+   * between the look and the write.
+   */
+  async #change(decide: (before: DnsEntry) => DnsEntry | undefined, pass?: () => Promise<void>): Promise<DnsEntry> {
     const bucket = await this.#bucket();
     for (let tries = 0; ; tries++) {
       const before = await bucket.get(DNS_ENTRY);
+      await pass?.();
       const known = before?.value ?? NOTHING;
       const value = decide(known);
       if (value === undefined) return known;

@@ -5,7 +5,7 @@
  */
 import { HostKind, HostRecord } from "@debvisor/proto-events/dns-hosts";
 import { Actor, OperationId, Timestamp } from "@debvisor/proto-events/primitives";
-import type { Bucket, BucketEntry, Bus } from "@debvisor/shared/bus/bus";
+import type { Bucket, Bus } from "@debvisor/shared/bus/bus";
 import { z } from "zod";
 
 /** A registered host. */
@@ -37,6 +37,13 @@ export type TroubleEntry = z.output<typeof TroubleEntry>;
 const Entry = z.discriminatedUnion("entry", [HostEntry, TroubleEntry]);
 type Entry = z.output<typeof Entry>;
 
+/** What is there of a host. */
+export interface HostLook {
+  readonly value: HostEntry | undefined;
+  /** Of the entry or of its deletion; 0: it never had one. */
+  readonly revision: number;
+}
+
 /** The store, on one connection. */
 export class HostStore {
   readonly #bus: Pick<Bus, "bucket">;
@@ -47,9 +54,14 @@ export class HostStore {
   }
 
   /** The entry of a host by its full name, as it is now. @throws BUS_UNAVAILABLE */
-  async get(host: string): Promise<BucketEntry<HostEntry> | undefined> {
-    const found = await (await this.#bucket()).get(hostKey(host));
-    return found?.value.entry === "host" ? { ...found, value: found.value } : undefined;
+  async get(host: string): Promise<HostEntry | undefined> {
+    return (await this.look(host)).value;
+  }
+
+  /** The same with the revision of what was last written for the host, its deletion too. @throws BUS_UNAVAILABLE */
+  async look(host: string): Promise<HostLook> {
+    const { revision, entry } = await (await this.#bucket()).look(hostKey(host));
+    return { revision, value: entry?.value.entry === "host" ? entry.value : undefined };
   }
 
   /** Everything. @throws BUS_UNAVAILABLE */
@@ -61,11 +73,10 @@ export class HostStore {
     };
   }
 
-  /** Writes or deletes (null) the entry of a host if `last` is still the latest. @throws CONFLICT, BUS_UNAVAILABLE */
-  async write(host: string, value: HostEntry | null, last: BucketEntry<HostEntry> | undefined): Promise<void> {
+  /** Writes or deletes (null) the entry of a host if `revision` is still the last. @throws CONFLICT, BUS_UNAVAILABLE */
+  async write(host: string, value: HostEntry | null, revision: number): Promise<void> {
     const bucket = await this.#bucket();
-    if (value === null) await (last ? bucket.delete(last.key, last.revision) : undefined);
-    else await (last ? bucket.update(last.key, value, last.revision) : bucket.create(hostKey(host), value));
+    await (value === null ? bucket.delete(hostKey(host), revision) : bucket.update(hostKey(host), value, revision));
   }
 
   /** Notes why a node is not registered; null: it is. @throws CONFLICT, BUS_UNAVAILABLE */

@@ -51,9 +51,17 @@ class JsonBucket<T> implements Bucket<T> {
   }
 
   async get(key: string): Promise<BucketEntry<T> | undefined> {
-    const entry = await this.#try(`reading ${this.#name}/${key}`, () => this.#kv.get(key));
-    if (entry?.operation !== "PUT") return undefined;
-    return this.#decode(key, entry.string(), entry.revision);
+    return (await this.look(key)).entry;
+  }
+
+  async look(key: string): Promise<BucketChange<T>> {
+    const found = await this.#try(`reading ${this.#name}/${key}`, () => this.#kv.get(key));
+    const revision = found?.revision ?? 0;
+    return {
+      key,
+      revision,
+      entry: found?.operation === "PUT" ? this.#decode(key, found.string(), revision) : undefined,
+    };
   }
 
   async list(): Promise<BucketEntry<T>[]> {
@@ -86,23 +94,16 @@ class JsonBucket<T> implements Bucket<T> {
   }
 
   update(key: string, value: T, revision: number, options: { ttlSeconds?: number } = {}): Promise<number> {
-    return this.#try(`updating ${this.#name}/${key}`, async () => {
-      if (options.ttlSeconds === undefined) return this.#kv.update(key, this.#encode(value), revision, TIMEOUT_MS);
-      const headers = createHeaders();
-      headers.set(HEADER.expectedLastSubjectSequence, String(revision));
-      headers.set(HEADER.ttl, `${options.ttlSeconds}s`);
-      const reply = await this.#connection.request(`$KV.${this.#name}.${key}`, this.#encode(value), {
-        timeout: TIMEOUT_MS,
-        headers,
-      });
-      return readAck(reply.string()).seq;
-    });
+    const { ttlSeconds } = options;
+    const extra = ttlSeconds === undefined ? {} : { [HEADER.ttl]: `${ttlSeconds}s` };
+    return this.#try(`updating ${this.#name}/${key}`, () => this.#write(key, this.#encode(value), revision, extra));
   }
 
   async delete(key: string, revision?: number): Promise<void> {
-    await this.#try(`deleting ${this.#name}/${key}`, () =>
-      this.#kv.delete(key, revision === undefined ? {} : { previousSeq: revision }),
-    );
+    await this.#try(`deleting ${this.#name}/${key}`, async () => {
+      if (revision === undefined) await this.#kv.delete(key);
+      else await this.#write(key, "", revision, { [HEADER.kvOperation]: "DEL" });
+    });
   }
 
   lastRevision(): Promise<number> {
@@ -138,6 +139,16 @@ class JsonBucket<T> implements Bucket<T> {
         announce();
       },
     });
+  }
+
+  /** The library takes neither a time to live with an update, nor revision 0: that nothing was ever written. */
+  async #write(key: string, text: string, revision: number, extra: Readonly<Record<string, string>>): Promise<number> {
+    const headers = createHeaders();
+    headers.set(HEADER.expectedLastSubjectSequence, String(revision));
+    for (const [name, value] of Object.entries(extra)) headers.set(name, value);
+    const subject = `$KV.${this.#name}.${key}`;
+    const reply = await this.#connection.request(subject, text, { timeout: TIMEOUT_MS, headers });
+    return readAck(reply.string()).seq;
   }
 
   #encode(value: T): string {

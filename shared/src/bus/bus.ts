@@ -107,9 +107,11 @@ export interface Bucket<T> {
   list(): Promise<BucketEntry<T>[]>;
   /** Writes only if the key does not exist. `ttlSeconds` needs a bucket with `ttl`. @throws CONFLICT, BUS_UNAVAILABLE */
   create(key: string, value: T, options?: { ttlSeconds?: number }): Promise<number>;
-  /** Writes only if the last revision is the given one. @throws CONFLICT, BUS_UNAVAILABLE */
+  /** What was written last at a key, a deletion too, with its revision; 0 when nothing ever was. @throws BUS_UNAVAILABLE */
+  look(key: string): Promise<BucketChange<T>>;
+  /** Writes only if the last revision, of the entry or of its deletion, is the given one. @throws CONFLICT, BUS_UNAVAILABLE */
   update(key: string, value: T, revision: number, options?: { ttlSeconds?: number }): Promise<number>;
-  /** Deletes; with a revision only if it is still the last. @throws CONFLICT, BUS_UNAVAILABLE */
+  /** Deletes; with a revision, which may be that of a deletion, only if it is still the last. @throws CONFLICT, BUS_UNAVAILABLE */
   delete(key: string, revision?: number): Promise<void>;
   /** Revision of the latest write to any key, as the leader has it; 0 when there was none. @throws BUS_UNAVAILABLE */
   lastRevision(): Promise<number>;

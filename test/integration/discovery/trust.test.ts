@@ -59,7 +59,7 @@ test("while somebody writes: nothing is lost, and the old authority opens no doo
   await publisher.more(50);
 
   const { status, body } = await rotation.submit();
-  expect([status, body["state"]]).toEqual([202, expect.any(String)]);
+  expect({ status, ...body }).toMatchObject({ status: 202, state: expect.any(String) });
   const done = await rotation.untilEnded(body["id"]);
   const ms = Date.parse(String(done["endedAt"])) - Date.parse(String(done["createdAt"]));
   await publisher.more(50);
@@ -165,11 +165,8 @@ test("one that is cancelled leaves the old authority working, and the new one's 
   const before = await rotation.show();
   const [authority] = before?.authorities ?? [];
   const pid = (await lab.nodes()).find(({ name }) => name === "node-4")?.pid ?? 0;
-  // The rotation before this one has just had every server read its files, which may cost a request its answer.
-  let submitted = await rotation.submit();
-  if (submitted.status === 503) submitted = await rotation.submit();
-  const { status, body } = submitted;
-  expect([status, body["state"]]).toEqual([202, expect.any(String)]);
+  const { status, body } = await rotation.submit();
+  expect({ status, ...body }).toMatchObject({ status: 202, state: expect.any(String) });
   // A member that does not answer holds up the first step.
   process.kill(pid, "SIGSTOP");
   try {

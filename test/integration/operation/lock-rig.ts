@@ -66,6 +66,7 @@ export function lossy(bus: Pick<Bus, "bucket">, fate: () => Fate): Pick<Bus, "bu
         create: (key, value, options) => write(() => real.create(key, value, options)),
         update: (key, value, revision, options) => write(() => real.update(key, value, revision, options)),
         delete: (key, revision) => real.delete(key, revision),
+        look: (key) => real.look(key),
         lastRevision: () => real.lastRevision(),
         watch: (onChange, onReady) => real.watch(onChange, onReady),
       };
@@ -96,6 +97,7 @@ export class Laggard {
         create: (key, value, options) => real.create(key, value, options),
         update: (key, value, revision, options) => real.update(key, value, revision, options),
         delete: (key, revision) => real.delete(key, revision),
+        look: (key) => real.look(key),
         lastRevision: () => real.lastRevision(),
         watch: (onChange, onReady) =>
           real.watch((change) => {
