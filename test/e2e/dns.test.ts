@@ -9,7 +9,7 @@ import { ROOT } from "../../tools/paths.ts";
 import { isInstalled } from "../../tools/test-requirements.ts";
 import { Named, startBind, type TestBind, zoneFile } from "../support/bind.ts";
 import { controlOf, withoutKeys } from "../support/bind-managed.ts";
-import { freePorts } from "../support/bus-server.ts";
+import { freePorts } from "../support/free-ports.ts";
 import { type LocalCluster, runCommand, startLocalCluster } from "../support/local-cluster.ts";
 
 const run = promisify(execFile);

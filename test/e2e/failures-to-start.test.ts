@@ -4,8 +4,8 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 import { expect, test } from "vitest";
+import { freeBasePort } from "../support/free-ports.ts";
 import {
-  freeBasePort,
   processesMentioning,
   runCommand,
   runLauncher,

@@ -9,7 +9,7 @@ import type { JetStreamManager } from "@nats-io/jetstream";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { type BusCluster, randomNodeId, startBusCluster } from "../support/bus-cluster.ts";
-import { freePorts } from "../support/bus-server.ts";
+import { freePorts } from "../support/free-ports.ts";
 import { streamsWithoutLastWord } from "../support/raft-logs.ts";
 import { waitFor } from "../support/wait-for.ts";
 

@@ -19,7 +19,7 @@ import { serveOrders } from "../../services/node-agent/node-orders.ts";
 import { createNameserver, type Nameserver } from "../../services/node-agent/reconcilers/nameserver.ts";
 import { Named, zoneFile } from "./bind.ts";
 import { type BusCluster, randomNodeId } from "./bus-cluster.ts";
-import { freePorts } from "./bus-server.ts";
+import { freePorts } from "./free-ports.ts";
 import { nodeIdentity } from "./operation-torture-node.ts";
 
 const run = promisify(execFile);

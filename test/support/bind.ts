@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
-import { freePorts } from "./bus-server.ts";
+import { freePorts } from "./free-ports.ts";
 import { waitFor } from "./wait-for.ts";
 
 const run = promisify(execFile);

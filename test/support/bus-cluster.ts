@@ -36,8 +36,9 @@ import type { JetStreamManager } from "@nats-io/jetstream";
 import { connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, onTestFinished } from "vitest";
 import { NATS_CACHE_DIR } from "../../tools/paths.ts";
-import { type BusServer, busServer, filesBelow, freePorts, killLeftovers } from "./bus-server.ts";
+import { type BusServer, busServer, filesBelow, killLeftovers } from "./bus-server.ts";
 import { testAuthority, writeServerTls } from "./certificates.ts";
+import { freePorts } from "./free-ports.ts";
 
 /** How large the bus is at first. */
 export interface BusClusterOptions {

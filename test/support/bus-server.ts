@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One real nats-server of a test's bus, run by `BusMember` as on a node, and what is needed to be rid of it. */
 import { readdirSync, readFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
 import path from "node:path";
 import type { NatsServerTls } from "@debvisor/shared/nats-server/config";
 import { BusMember, type MemberOptions, type ServerChanges } from "@debvisor/shared/nats-server/member";
 import { rebuildAsAsked } from "@debvisor/shared/nats-server/rebuild";
 
 const HOST = "127.0.0.1";
-/** Below the range from which the kernel takes ports of outgoing connections, so that none of those is in the way. */
-const FIRST_PORT = 11_000;
-const PORTS = 20_000;
 
 /** A server of the bus as a test sees it. */
 export interface BusServer {
@@ -92,26 +88,6 @@ async function isHealthy(monitorPort: number): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-/** As many free ports of loopback as asked for; all are held while searching, so none is given twice. */
-export async function freePorts(count: number): Promise<number[]> {
-  const held: { server: Server; port: number }[] = [];
-  while (held.length < count) {
-    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
-    const server = await listen(port);
-    if (server) held.push({ server, port });
-  }
-  await Promise.all(held.map(({ server }) => new Promise((resolve) => server.close(resolve))));
-  return held.map(({ port }) => port);
-}
-
-function listen(port: number): Promise<Server | undefined> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(undefined));
-    server.listen(port, HOST, () => resolve(server));
-  });
 }
 
 /** Kills every process whose id stands in a `.pid` file below `dir`; for a test run that ends without disposing. */

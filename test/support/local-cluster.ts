@@ -5,9 +5,9 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { freeBasePort } from "./free-ports.ts";
 import { waitFor } from "./wait-for.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -44,16 +44,6 @@ export interface CommandResult {
 export function temporaryFolder(): { readonly dir: string; [Symbol.dispose](): void } {
   const dir = mkdtempSync(path.join(tmpdir(), "dv-lab-"));
   return { dir, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }) };
-}
-
-/** Three neighbouring ports that are free now, the first of them. */
-export async function freeBasePort(count = 3): Promise<number> {
-  for (let tries = 0; tries < 50; tries++) {
-    const base = 20_000 + Math.floor(Math.random() * 10_000);
-    const free = await Promise.all(Array.from({ length: count }, (_, i) => canListen(base + i)));
-    if (free.every(Boolean)) return base;
-  }
-  throw new Error("no neighbouring free ports");
 }
 
 /** Runs the launcher to its end, for starts that are to fail. */
@@ -254,12 +244,4 @@ async function killWhenAdmitted(lab: LocalCluster, name: string): Promise<void> 
 export async function processesMentioning(text: string): Promise<string[]> {
   const { stdout } = await runCommand("ps", ["-eo", "pid,args", "-ww"], {});
   return stdout.split("\n").filter((line) => line.includes(text));
-}
-
-function canListen(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-  });
 }

@@ -8,7 +8,7 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
-import { freePorts } from "./bus-server.ts";
+import { freePorts } from "./free-ports.ts";
 import { waitFor } from "./wait-for.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");

@@ -13,8 +13,8 @@ export async function isFree(port: number): Promise<boolean> {
 }
 
 /** Below what Linux gives to outgoing connections (32768 on), so that a port that is kept for the next run is free then as well. */
-const FIRST_PORT = 12_000;
-const PORTS = 20_000;
+const FIRST_PORT = 20_000;
+const PORTS = 12_000;
 
 /** As many free ports as asked for; all are held while searching, so none is given twice. */
 export async function freePorts(count: number): Promise<number[]> {

@@ -12,7 +12,8 @@ import { startNatsProcess, waitUntilListening } from "@debvisor/shared/nats-serv
 import { expect, onTestFinished, test } from "vitest";
 import { NATS_CACHE_DIR } from "../../../tools/paths.ts";
 import { randomNodeId } from "../../support/bus-cluster.ts";
-import { freePorts, killLeftovers } from "../../support/bus-server.ts";
+import { killLeftovers } from "../../support/bus-server.ts";
+import { freePorts } from "../../support/free-ports.ts";
 
 const HOST = "127.0.0.1";
 /** A first election is 0.1 to 0.8 s after the start, any other one 4 s or more after the one before. */

@@ -18,8 +18,9 @@ import { connect, credsAuthenticator } from "@nats-io/transport-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { NATS_CACHE_DIR, ROOT } from "../../../tools/paths.ts";
 import { greetRouteByTls } from "../../support/attacker.ts";
-import { freePorts, killLeftovers } from "../../support/bus-server.ts";
+import { killLeftovers } from "../../support/bus-server.ts";
 import { certificateOf, issue, testAuthority, writeServerTls } from "../../support/certificates.ts";
+import { freePorts } from "../../support/free-ports.ts";
 
 const DAY_MS = 86_400_000;
 const dir = mkdtempSync(path.join(tmpdir(), "debvisor-follow-"));

@@ -13,9 +13,9 @@ import { expect, test } from "vitest";
 import { NATS_CACHE_DIR } from "../../../tools/paths.ts";
 import { greetRouteByTls } from "../../support/attacker.ts";
 import { type BusCluster, randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
-import { freePorts } from "../../support/bus-server.ts";
 import { certificateOf, issue, testAuthority, writeServerTls } from "../../support/certificates.ts";
 import { EventPublisher } from "../../support/event-traffic.ts";
+import { freePorts } from "../../support/free-ports.ts";
 
 const cluster = sharedBusCluster({ servers: 1, tls: true });
 

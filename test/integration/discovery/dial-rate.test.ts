@@ -14,7 +14,7 @@ import { expect, test } from "vitest";
 import { joinMachine } from "../../../services/discovery/joining/join-machine.ts";
 import { openMachine } from "../../../services/discovery/joining/machine.ts";
 import { advertiseKeyOf } from "../../../services/discovery/membership-of.ts";
-import { freePorts } from "../../support/bus-server.ts";
+import { freePorts } from "../../support/free-ports.ts";
 import { CLUSTER, SECRET, startPort } from "../join/rig.ts";
 import { announcement, nodeId, rogueSender, until } from "./instance.ts";
 

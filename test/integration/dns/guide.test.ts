@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { test as base, expect } from "vitest";
-import { freePorts } from "../../support/bus-server.ts";
+import { freePorts } from "../../support/free-ports.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { lacking } from "./rig.ts";
 

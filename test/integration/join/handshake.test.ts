@@ -7,7 +7,7 @@ import { dialJoin } from "@debvisor/shared/join/dial";
 import { FrameStream } from "@debvisor/shared/join/frames";
 import { selfSigned } from "@debvisor/shared/pki/authority";
 import { expect, test } from "vitest";
-import { freePorts } from "../../support/bus-server.ts";
+import { freePorts } from "../../support/free-ports.ts";
 import { CLUSTER, CODE, join, type Machine, machine, openCode, rawDial, rawListen, SECRET, startPort } from "./rig.ts";
 
 const secret = (bytes: Buffer) => ({ kind: "secret", secret: bytes }) as const;
