@@ -236,7 +236,7 @@ async function remainsOf(bench: TortureBench, id: string, busKey: string): Promi
   };
 }
 
-/** A server that is busy may not answer in the short time that it is given here. */
+/** A server that is just starting does not answer. */
 async function isRefused(bench: TortureBench, busKey: string): Promise<boolean> {
   let refused: boolean | undefined;
   await waitFor(

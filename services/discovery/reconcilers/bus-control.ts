@@ -48,7 +48,7 @@ export interface BusControlOptions {
   readonly servers: () => readonly string[];
   readonly tls?: BusTls | undefined;
   readonly connectAdmin: () => Promise<ConnectedBus>;
-  /** How long servers may take to say what they hold, in milliseconds; default 300. */
+  /** How long a server may take after another one to say what it holds, in milliseconds; default 300. */
   readonly answerMs?: number;
 }
 

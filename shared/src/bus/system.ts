@@ -55,7 +55,10 @@ export interface SystemConnection {
    * @throws NATS_SERVER_FAILED when a server refuses it, naming why
    */
   pushAccount(jwt: string, patienceMs?: number): Promise<PushResult>;
-  /** The JWTs of these accounts that the servers within reach go by, each different one once. Waits `waitMs` for answers. */
+  /**
+   * The JWTs of these accounts that the servers within reach go by, each different one once. Waits a second for an answer, then
+   * `waitMs` for each further one.
+   */
   accounts(keys: readonly string[], waitMs: number): Promise<readonly string[]>;
   /** What every server within reach says of the replicas that it holds. Waits at most `patienceMs` (default 1,000) for all. */
   replicas(patienceMs?: number): Promise<ReplicaLook>;
@@ -67,6 +70,7 @@ const CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE";
 const ACCOUNT_STATE = "$SYS.REQ.SERVER.PING.ACCOUNTZ";
 const JETSTREAM_STATE = "$SYS.REQ.SERVER.PING.JSZ";
 const ASK_AGAIN_MS = 50;
+const FIRST_ANSWER_MS = 1_000;
 
 /** Connects to servers that may be just starting. @throws NATS_SERVER_FAILED when none answers in time */
 export async function connectSystem(
@@ -199,7 +203,7 @@ class System implements SystemConnection {
   async accounts(keys: readonly string[], waitMs: number): Promise<readonly string[]> {
     const found = new Set<string>();
     const ask = async (account: string) => {
-      const options = { strategy: "timer", maxWait: waitMs } as const;
+      const options = { strategy: "stall", maxWait: FIRST_ANSWER_MS, stall: waitMs } as const;
       const answers = await this.#connection.requestMany(ACCOUNT_STATE, JSON.stringify({ account }), options);
       for await (const message of answers) {
         const state = AccountState.safeParse(message.json());

@@ -86,7 +86,7 @@ export async function evenOutAccounts(
   }
 }
 
-/** All servers answer within milliseconds; the ends of their answers cannot be told apart. */
+/** How long a server may take after another one; the ends of their answers cannot be told apart. */
 const ANSWER_MS = 300;
 const PUSH_MS = 500;
 

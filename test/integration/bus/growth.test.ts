@@ -44,7 +44,8 @@ test(
 
     expect(raised.sort()).toEqual(assetNames().sort());
     expect(new Set(await replicas(manager))).toEqual(new Set([3]));
-    expect(await laggingStreams(manager)).toEqual([]);
+    // While somebody writes, a replica is behind now and then.
+    await expect.poll(() => laggingStreams(manager)).toEqual([]);
     expect(await raiseReplicas(manager, 3, 30_000)).toMatchObject({ raised: [] });
 
     await killAll(cluster);
