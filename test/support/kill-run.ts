@@ -85,6 +85,8 @@ export class Follower {
 /** Creates keys without pause, each until it is acknowledged, through whichever gateway answers. */
 class Writer {
   readonly acknowledged: string[] = [];
+  /** What was last answered instead, for people. */
+  refusal = "nothing";
   readonly #lab: LocalCluster;
   #running = true;
   readonly #done: Promise<void>;
@@ -126,10 +128,12 @@ class Writer {
         },
         gateway + 1,
       );
-      await reply.arrayBuffer();
+      const text = await reply.text();
       if (reply.ok) return "done";
+      this.refusal = `node-${gateway + 1} on ${name}: ${reply.status} ${text}`;
       return reply.status === 504 ? "unknown" : "again";
-    } catch {
+    } catch (error) {
+      this.refusal = `node-${gateway + 1} on ${name}: ${String(error)}`;
       return "again";
     }
   }
@@ -184,13 +188,15 @@ async function killOne(lab: LocalCluster, victim: Victim, writer: Writer): Promi
   const written = writer.acknowledged.length;
   const startedAt = performance.now();
   process.kill(pid, "SIGKILL");
+  let now: number | null = null;
   await waitFor(
     async () => {
-      const now = pidOf(await lab.nodes(), victim);
+      now = pidOf(await lab.nodes(), victim);
       return now !== null && now !== pid && writer.acknowledged.length > written;
     },
     RECOVERY_MS,
-    () => `${victim.part} of ${victim.node} was not replaced, or nothing was written after it was killed`,
+    () =>
+      `${victim.part} of ${victim.node} was killed (process ${pid}, now ${now}); ${writer.acknowledged.length - written} writes since, last refused: ${writer.refusal}`,
   );
   return Math.round(performance.now() - startedAt);
 }

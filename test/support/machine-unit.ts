@@ -23,6 +23,8 @@ export class MachineUnit {
   readonly #machine: UnitHost;
   readonly #argv: readonly string[];
   #child: ChildProcess | undefined;
+  /** Process id of the program, which is that of its group; whoever kills it at once must have seen it. */
+  #group: number | undefined;
   #stopping = false;
   #end = (): void => undefined;
   #isOver = false;
@@ -48,15 +50,12 @@ export class MachineUnit {
   start(): void {
     const child = this.#machine.spawnInside(this.#argv);
     this.#child = child;
-    let group: number | undefined;
-    const look = setInterval(() => {
-      group ??= onlyChildOf(child.pid ?? 0);
-      if (group !== undefined) clearInterval(look);
-    }, 20);
+    this.#group = undefined;
+    const look = setInterval(() => this.#see(), 20);
     for (const stream of [child.stdout, child.stderr]) this.#collect(stream);
     child.once("exit", () => {
       clearInterval(look);
-      if (group !== undefined) killGroup(group);
+      if (this.#group !== undefined) killGroup(this.#group);
     });
     child.once("close", (code) => {
       this.#child = undefined;
@@ -66,6 +65,7 @@ export class MachineUnit {
 
   /** Sends a signal to the program, and to nothing that it started. */
   kill(signal: NodeJS.Signals = "SIGKILL"): void {
+    this.#see();
     const { pid } = this;
     if (pid !== undefined) process.kill(pid, signal);
   }
@@ -85,6 +85,10 @@ export class MachineUnit {
     this.#stopping = true;
     this.#isOver = true;
     this.#end();
+  }
+
+  #see(): void {
+    this.#group ??= this.pid;
   }
 
   async #onExit(code: number | null): Promise<void> {

@@ -3,7 +3,7 @@
 import { expect } from "vitest";
 import { type Formation, type FormationOptions, startFormation } from "./formation.ts";
 
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 50_000;
 /** Hosts of the servers. */
 export const SERVERS = [0, 1, 2];
 const NAMES = ["m1", "m2", "m3"];

@@ -247,6 +247,7 @@ export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Faul
   const some = (faults: readonly Fault[], together = 1) =>
     faults.filter((_fault, i) => Math.floor(i / together) % stride === 0);
   return [
+    cancelledEarly(),
     ...crashes("apply", apply, ["after"]),
     ...some(doubleCrashes("apply", apply, ["after"])),
     ...some(races(apply, ["before"]), 2),
@@ -256,7 +257,28 @@ export function sealedFaultsOf({ apply }: Readonly<Record<Drive, number>>): Faul
   ];
 }
 
-/** A few of many faults: odd, so that of pairs both kinds are among them. */
+/** Nothing is in the way but somebody who cancels it during its first step, so that an undo is among the runs whatever is chosen. */
+function cancelledEarly(): Fault {
+  return {
+    group: "cancelled early",
+    name: "cancelled-early",
+    drive: "apply",
+    ends: ["cancelled"],
+    around: ({ bench, id }) => {
+      let asked = false;
+      return async (call, real) => {
+        const isFirst = !asked && call.direction === "do";
+        if (isFirst) {
+          asked = true;
+          await bench.ask(id, "cancel");
+        }
+        return await real();
+      };
+    },
+  };
+}
+
+/** A few of many faults, the first among them: odd, so that of pairs both kinds are among them. */
 export function fewOf(faults: readonly Fault[]): Fault[] {
   return faults.filter((_fault, i) => i % 7 === 0);
 }

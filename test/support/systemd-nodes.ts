@@ -108,8 +108,15 @@ export class SystemdNode implements AsyncDisposable {
   /** The journal of the project's units, what systemd still has to do, and the console's end, for messages of failing tests. */
   async journal(lines = 60): Promise<string> {
     const argv = ["journalctl", "--no-pager", "--output=short-precise", `--lines=${lines}`, "--unit=debvisor*"];
-    const said = await Promise.all([argv, ["systemctl", "list-jobs", "--no-pager"]].map((each) => this.exec(each)));
-    return [`${this.name}:`, ...said.map(({ stdout }) => stdout), this.console.slice(-1_000)].join("\n");
+    const said = async (each: readonly string[]) => {
+      try {
+        return (await this.exec(each)).stdout;
+      } catch (error) {
+        return String(error);
+      }
+    };
+    const texts = await Promise.all([argv, ["systemctl", "list-jobs", "--no-pager"]].map(said));
+    return [`${this.name}:`, ...texts, this.console.slice(-1_000)].join("\n");
   }
 
   async untilBooted(): Promise<void> {

@@ -16,11 +16,15 @@ export async function isFree(port: number): Promise<boolean> {
 const FIRST_PORT = 20_000;
 const PORTS = 12_000;
 
-/** As many free ports as asked for; all are held while searching, so none is given twice. */
+/**
+ * As many free ports as asked for, neighbours if they can be: two clusters that start at once seldom meet then. All are held while
+ * searching, so none is given twice.
+ */
 export async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = [];
+  const start = randomInt(PORTS);
   for (let tries = 0; servers.length < count && tries < PORTS; tries++) {
-    const server = await listen(FIRST_PORT + randomInt(PORTS));
+    const server = await listen(FIRST_PORT + ((start + tries) % PORTS));
     if (server) servers.push(server);
   }
   const ports = servers.flatMap((server) => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Key-value buckets (JetStream KV, ADR-8) whose values are JSON checked by a schema. Reads and plain writes go through
- * `@nats-io/kv`; writes with a time to live and watching go beside it, because the library drops the one and cannot resume
+ * Key-value buckets (JetStream KV, ADR-8) whose values are JSON checked by a schema. Reads and first writes go through
+ * `@nats-io/kv`; writes at a revision and watching go beside it, because the library drops their time to live and cannot resume
  * the other.
  */
 import type { BucketName } from "@debvisor/proto-events/streams";
@@ -51,17 +51,14 @@ class JsonBucket<T> implements Bucket<T> {
   }
 
   async get(key: string): Promise<BucketEntry<T> | undefined> {
-    return (await this.look(key)).entry;
+    return (await this.#read(key)).entry;
   }
 
   async look(key: string): Promise<BucketChange<T>> {
-    const found = await this.#try(`reading ${this.#name}/${key}`, () => this.#kv.get(key));
-    const revision = found?.revision ?? 0;
-    return {
-      key,
-      revision,
-      entry: found?.operation === "PUT" ? this.#decode(key, found.string(), revision) : undefined,
-    };
+    const { isThere, entry, revision } = await this.#read(key);
+    if (isThere && !entry)
+      throw new DvError("CONFLICT", `The entry ${this.#name}/${key} is not of a kind that this version knows.`);
+    return { key, revision, entry };
   }
 
   async list(): Promise<BucketEntry<T>[]> {
@@ -71,8 +68,6 @@ class JsonBucket<T> implements Bucket<T> {
       if (entry) found.set(key, entry);
       else found.delete(key);
     };
-    // The time may be over while the watch is still being opened, before anybody waits for this.
-    first.promise.catch(() => undefined);
     const timer = setTimeout(
       () => first.reject(new DvError("BUS_UNAVAILABLE", `${this.#name} is not read.`)),
       TIMEOUT_MS,
@@ -141,6 +136,12 @@ class JsonBucket<T> implements Bucket<T> {
     });
   }
 
+  async #read(key: string): Promise<BucketChange<T> & { readonly isThere: boolean }> {
+    const found = await this.#try(`reading ${this.#name}/${key}`, () => this.#kv.get(key));
+    const [isThere, revision] = [found?.operation === "PUT", found?.revision ?? 0];
+    return { key, revision, isThere, entry: isThere ? this.#decode(key, found?.string() ?? "", revision) : undefined };
+  }
+
   /** The library takes neither a time to live with an update, nor revision 0: that nothing was ever written. */
   async #write(key: string, text: string, revision: number, extra: Readonly<Record<string, string>>): Promise<number> {
     const headers = createHeaders();
@@ -174,7 +175,10 @@ class JsonBucket<T> implements Bucket<T> {
     } catch (error) {
       if (isConflict(error))
         throw new DvError("CONFLICT", `Somebody else changed the entry while ${what}.`, { cause: error });
-      throw busError(error, what);
+      const failure = busError(error, what);
+      // No leader listens; unlike a service that nobody is, it may have taken what was sent before.
+      if (failure.code !== "UNAVAILABLE") throw failure;
+      throw new DvError("BUS_UNAVAILABLE", `The bus did not carry ${what}.`, { cause: error });
     }
   }
 }

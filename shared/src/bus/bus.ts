@@ -107,7 +107,10 @@ export interface Bucket<T> {
   list(): Promise<BucketEntry<T>[]>;
   /** Writes only if the key does not exist. `ttlSeconds` needs a bucket with `ttl`. @throws CONFLICT, BUS_UNAVAILABLE */
   create(key: string, value: T, options?: { ttlSeconds?: number }): Promise<number>;
-  /** What was written last at a key, a deletion too, with its revision; 0 when nothing ever was. @throws BUS_UNAVAILABLE */
+  /**
+   * What was written last at a key, a deletion too, with its revision; 0 when nothing ever was. @throws CONFLICT when an entry is
+   * there that its schema refuses, BUS_UNAVAILABLE
+   */
   look(key: string): Promise<BucketChange<T>>;
   /** Writes only if the last revision, of the entry or of its deletion, is the given one. @throws CONFLICT, BUS_UNAVAILABLE */
   update(key: string, value: T, revision: number, options?: { ttlSeconds?: number }): Promise<number>;

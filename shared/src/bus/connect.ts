@@ -251,16 +251,20 @@ class NatsBus implements ConnectedBus {
     await Promise.race([this.connection.close().catch(() => undefined), systemClock.sleep(500)]);
   }
 
-  async #send(
+  #send(
     address: { readonly target: string; readonly service: string; readonly wire: string },
     input: unknown,
     options: CallOptions & { timeoutMs: number },
     seal?: (headers: MsgHdrs, payload: Uint8Array) => void,
   ): Promise<string> {
-    if (!this.connected && !(await this.#untilConnected(options.timeoutMs))) {
-      throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
-    }
-    const send = (timeoutMs: number) => requestText(this.connection, address, input, { ...options, timeoutMs }, seal);
+    const send = async (inMs: number) => {
+      const from = systemClock.monotonic();
+      if (!this.connected && !(await this.#untilConnected(inMs))) {
+        throw new DvError("BUS_UNAVAILABLE", "The bus is not connected; nothing was sent.");
+      }
+      const timeoutMs = inMs - (systemClock.monotonic() - from);
+      return await requestText(this.connection, address, input, { ...options, timeoutMs }, seal);
+    };
     if (address.target !== "core") return send(options.timeoutMs);
     return this.#corePatience.send(address.service, options.timeoutMs, send);
   }

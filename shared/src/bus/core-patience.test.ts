@@ -69,6 +69,24 @@ test("who was waited for in vain is not waited for during ten seconds, but heard
   expect(await ask(60_000)).toBe("here");
 });
 
+test("who has more time than those who waited in vain waits on for the rest of it", async () => {
+  const { ask, time } = rig(2_500);
+  await expect(ask(2_000)).rejects.toEqual(unavailable);
+  const before = time();
+  await expect(ask(2_000)).rejects.toEqual(unavailable);
+  expect(time() - before).toBe(10);
+
+  expect(await ask(60_000)).toBe("here");
+});
+
+test("a try has something left of a short time", async () => {
+  const { ask, left } = rig(Number.POSITIVE_INFINITY);
+
+  await expect(ask(320)).rejects.toEqual(unavailable);
+
+  expect(Math.min(...left)).toBeGreaterThanOrEqual(80);
+});
+
 test("an error that somebody answered is passed on at once", async () => {
   const { patience, time } = rig(0);
   const busy = new DvError("UNAVAILABLE", "The engine still waits for the locks.");

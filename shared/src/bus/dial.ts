@@ -24,18 +24,20 @@ export async function dial(options: ConnectOptions, delay: ReconnectDelay): Prom
   const deadline = systemClock.monotonic() + (options.patienceMs ?? PATIENCE_MS);
   let told = false;
   for (;;) {
-    const { connection, error } = await connectOnce(options, delay);
-    if (connection) {
+    try {
+      const connection = await connectOnce(options, delay);
       delay.connected();
       return connection;
+    } catch (error) {
+      if (!told && isAboutTime(error)) {
+        options.log.warn(CLOCK_HINT);
+        told = true;
+      }
+      const { wait, why } = afterFailure(error, options, delay);
+      const left = deadline - systemClock.monotonic();
+      if (left <= 0) throw new DvError("BUS_UNAVAILABLE", why, { cause: error });
+      await systemClock.sleep(Math.min(wait, left));
     }
-    if (!told && isAboutTime(error)) {
-      options.log.warn(CLOCK_HINT);
-      told = true;
-    }
-    const { wait, why } = afterFailure(error, options, delay);
-    if (systemClock.monotonic() + wait >= deadline) throw new DvError("BUS_UNAVAILABLE", why, { cause: error });
-    await systemClock.sleep(wait);
   }
 }
 
@@ -52,12 +54,8 @@ export function refusal({ credential, node }: ConnectOptions): string {
   return `The bus refuses the user ${credential.user}. Was the node ${node.name} (${node.id}) removed from the cluster?`;
 }
 
-type Attempt =
-  | { readonly connection: NatsConnection; readonly error?: never }
-  | { readonly connection?: never; readonly error: unknown };
-
-function connectOnce(options: ConnectOptions, delay: ReconnectDelay): Promise<Attempt> {
-  const connecting = connect({
+function connectOnce(options: ConnectOptions, delay: ReconnectDelay): Promise<NatsConnection> {
+  return connect({
     servers: [...options.servers],
     name: options.credential.user,
     authenticator: credentialAuthenticator(options.credential.creds),
@@ -74,10 +72,6 @@ function connectOnce(options: ConnectOptions, delay: ReconnectDelay): Promise<At
     // A stack trace made for every request that never fails costs 5 % of the gateway.
     noAsyncTraces: true,
   });
-  return connecting.then(
-    (connection) => ({ connection }),
-    (error: unknown) => ({ error }),
-  );
 }
 
 /** Whether a certificate was refused for its dates. */

@@ -56,7 +56,7 @@ test("who was refused at first and then let in is told again when it is refused 
   const credential = await cluster().issuer.forNode(id);
   await push(cluster(), [credential]);
   const connecting = cluster().connectNode(id, { credential });
-  await expect.poll(() => refusals(cluster(), credential)).toBeGreaterThan(1);
+  await expect.poll(() => refusals(cluster(), credential), { timeout: 5_000 }).toBeGreaterThan(1);
   await push(cluster(), []);
   await connecting;
 

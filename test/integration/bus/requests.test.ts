@@ -25,7 +25,7 @@ const echo = contract({
     run: operationOf(2_000),
     wait: operationOf(2_000),
     ask: coreOperationOf(2_000),
-    hurry: coreOperationOf(200),
+    hurry: coreOperationOf(1_000),
   },
   events: {},
 });

@@ -168,7 +168,7 @@ async function revoke(credential: Credential) {
 async function revokeOn(credential: Credential, servers: readonly BusServer[]): Promise<void> {
   const missing = async () =>
     (await revoke(credential)).flatMap(({ taken }) => servers.filter(({ name }) => !taken.includes(name)));
-  await expect.poll(missing).toEqual([]);
+  await expect.poll(missing, { timeout: 20_000 }).toEqual([]);
 }
 
 /** Whether each server takes the user. */

@@ -40,21 +40,22 @@ describe.skipIf(lacking.length > 0)(`a machine on a LAN (lacking here: ${lacking
     const runs = path.join(machine.nodeDir, "runs");
     const program = `sleep 600 & echo "$!" >> "${runs}"; echo running; wait`;
     const unit = machine.supervise("looper", ["sh", "-c", program]);
-    const begun = (): string[] => (existsSync(runs) ? readFileSync(runs, "utf8").trim().split("\n") : []);
+    // The shell makes the file before it writes the line.
+    const begun = () => (existsSync(runs) ? readFileSync(runs, "utf8").split("\n").filter(Boolean) : []);
     await waitFor(
       () => begun().length === 1,
-      3_000,
+      10_000,
       () => machine.tail(),
     );
     unit.kill();
     await waitFor(
       () => begun().length === 2,
-      3_000,
+      10_000,
       () => machine.tail(),
     );
-    const { stdout } = await machine.exec(["pgrep", "-x", "sleep"]);
-    expect(stdout.split("\n")).toContain(begun()[1]);
-    expect(stdout.split("\n")).not.toContain(begun()[0]);
+    const asleep = async () => (await machine.exec(["pgrep", "-x", "sleep"])).stdout.split("\n");
+    await expect.poll(asleep, { timeout: 5_000 }).toContain(begun()[1]);
+    expect(await asleep()).not.toContain(begun()[0]);
     expect(machine.units()).toEqual(["looper"]);
 
     await unit.stop();
