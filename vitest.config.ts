@@ -68,6 +68,8 @@ function project(shape: ProjectShape): TestProjectInlineConfiguration {
       pool: "forks",
       testTimeout: shape.timeoutMs,
       hookTimeout: shape.timeoutMs,
+      // The default of 1 s says nothing on a busy machine; who waits for something in vain has it that late instead.
+      expect: { poll: { timeout: 8 * SECOND } },
       sequence: { groupOrder: shape.order },
       ...(shape.workers === undefined ? {} : { maxWorkers: shape.workers }),
     },

@@ -18,7 +18,7 @@ import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { lastAudit } from "@debvisor/shared/bus/permissions";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
-import { beforeAll, expect, test, vi } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { allDelivered, deniedPublishes, listen } from "../../support/attacker.ts";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
 
@@ -135,7 +135,7 @@ test("an acknowledgement that a node aims at a neighbour's operation is dropped 
   await settled();
 
   // The server delivers it (F1): every node lives in one account. It carries no reply subject, which makes it no request.
-  await vi.waitFor(() => expect(heard).toHaveLength(1));
+  await expect.poll(() => heard).toHaveLength(1);
   const [instance] = (await gateway.instances(200)).filter(({ metadata }) => metadata["node"] === victim);
   expect(instance).toMatchObject({ requests: 0, errors: 0 });
   expect(done.slice(executed)).toEqual([]);

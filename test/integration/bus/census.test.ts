@@ -5,7 +5,7 @@ import type { TargetAnswer } from "@debvisor/shared/bus/bus";
 import type { ConnectedBus } from "@debvisor/shared/bus/connect";
 import { Scatterer } from "@debvisor/shared/bus/scatter";
 import { headers as createHeaders, type Msg } from "@nats-io/nats-core";
-import { beforeAll, expect, test, vi } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { randomNodeId, sharedBusCluster } from "../../support/bus-cluster.ts";
 
@@ -133,7 +133,7 @@ test("an answer after the deadline is dropped and counted as surplus, in this sc
 
   expect(first.map(({ status }) => status)).toEqual(["timed-out"]);
   expect(secondAnswers.map(({ status, raw }) => [status, raw])).toEqual([["ok", JSON.stringify({ node: id })]]);
-  await vi.waitFor(() => expect(scatterer.surplus).toBe(1));
+  await expect.poll(() => scatterer.surplus).toBe(1);
 });
 
 test("1,000 nodes that are not there are all unreachable within two seconds", async () => {

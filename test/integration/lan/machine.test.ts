@@ -54,7 +54,7 @@ describe.skipIf(lacking.length > 0)(`a machine on a LAN (lacking here: ${lacking
       () => machine.tail(),
     );
     const asleep = async () => (await machine.exec(["pgrep", "-x", "sleep"])).stdout.split("\n");
-    await expect.poll(asleep, { timeout: 5_000 }).toContain(begun()[1]);
+    await expect.poll(asleep).toContain(begun()[1]);
     expect(await asleep()).not.toContain(begun()[0]);
     expect(machine.units()).toEqual(["looper"]);
 
