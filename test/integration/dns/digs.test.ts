@@ -102,7 +102,7 @@ describe.skipIf(lacking.length > 0)("digs that stay", () => {
     expect(replies.every(([reply]) => reply?.status === "NOERROR")).toBe(true);
     await waitFor(
       () => digs().length <= 4,
-      2_000,
+      10_000,
       () => `${digs().length} digs stay`,
     );
   });
@@ -112,7 +112,7 @@ describe.skipIf(lacking.length > 0)("digs that stay", () => {
     for (const { pid } of digs()) process.kill(pid, "SIGKILL");
     await waitFor(
       () => digs().length === 0,
-      2_000,
+      10_000,
       () => "they live",
     );
 
@@ -126,7 +126,7 @@ describe.skipIf(lacking.length > 0)("digs that stay", () => {
 
     await waitFor(
       () => digs().length === 0,
-      2_000,
+      10_000,
       () => "it stays",
     );
   });

@@ -137,7 +137,7 @@ describe.skipIf(lacking.length > 0)("other LANs", () => {
     await new Promise((resolve) => owner.once("close", resolve));
     await waitFor(
       async () => (await run(["ps", "-p", String(pid)])).code !== 0,
-      2_000,
+      10_000,
       () => "the program runs on",
     );
     await using _lan = await startLan({ hosts: 1 });
