@@ -32,7 +32,9 @@ import type { TrustSeeds } from "@debvisor/shared/bus/trust-seeds";
 import { createLogger, type Logger } from "@debvisor/shared/log";
 import { locateNatsServer } from "@debvisor/shared/nats-server/locate";
 import type { Authority } from "@debvisor/shared/pki/authority";
+import { retry } from "@debvisor/shared/retry";
 import type { JetStreamManager } from "@nats-io/jetstream";
+import { errors } from "@nats-io/nats-core";
 import { connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, onTestFinished } from "vitest";
 import { NATS_CACHE_DIR } from "../../tools/paths.ts";
@@ -188,7 +190,12 @@ export class BusCluster implements AsyncDisposable {
     // One after the other: two servers with empty stores could elect a leader between them.
     while (this.#servers.length < size) await stirWhile(manager, this.join());
     // All at once, unlike growth in earnest: nobody writes yet.
-    const raiseOne = (name: string) => raiseStream(manager, name, Math.min(size, 3), REPLICA_PATIENCE_MS);
+    // On a busy machine one of so many is not answered in time; asked again, it finds what was done.
+    const raiseOne = (name: string) =>
+      retry(() => raiseStream(manager, name, Math.min(size, 3), REPLICA_PATIENCE_MS), {
+        ...{ attempts: 5, delayMs: 200 },
+        isTransient: (error) => error instanceof errors.TimeoutError,
+      });
     if (raise) await Promise.all(assetNames().map(raiseOne));
     await bus.close();
   }
