@@ -116,7 +116,10 @@ class Writer {
     }
   }
 
-  /** 504: the gateway that had the request was killed and nobody can know what it did; such a write is given up. */
+  /**
+   * 504: the gateway that had the request was killed and nobody can know what it did; BUS_UNAVAILABLE: nor whether the bus took it, and
+   * the key answers with that from then on. Such a write is given up.
+   */
   async #create(name: string, key: string, gateway: number): Promise<"done" | "again" | "unknown"> {
     try {
       const reply = await this.#lab.fetch(
@@ -130,8 +133,8 @@ class Writer {
       );
       const text = await reply.text();
       if (reply.ok) return "done";
-      this.refusal = `node-${gateway + 1} on ${name}: ${reply.status} ${text}`;
-      return reply.status === 504 ? "unknown" : "again";
+      if (reply.status !== 429) this.refusal = `node-${gateway + 1} on ${name}: ${reply.status} ${text}`;
+      return reply.status === 504 || text.includes('"code":"BUS_UNAVAILABLE"') ? "unknown" : "again";
     } catch (error) {
       this.refusal = `node-${gateway + 1} on ${name}: ${String(error)}`;
       return "again";
