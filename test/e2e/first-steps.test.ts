@@ -151,6 +151,7 @@ test("disabled nodes are skipped, named and brought back, by enabling or by roll
   const disabled = await disable();
   const during = JSON.parse((await lab.dvctl("metrics", "show", "--nodes", "all", "--format", "json")).stdout);
   const enabled = await lab.dvctl("nodes", "enable", "node-3");
+  expect(enabled).toMatchObject({ code: 0 });
   await lab.untilState({ "node-3": "alive" }, 10_000);
   const again = await disable();
   const back = await lab.dvctl("nodes", "disable", "--rollback", "--confirm");
